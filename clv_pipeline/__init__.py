@@ -1,0 +1,1 @@
+"""What each customer is worth from here on, why, and what to do about it."""

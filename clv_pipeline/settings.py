@@ -1,0 +1,300 @@
+"""Settings: clv.toml and CLV_* variables become one frozen object. The only reader of either."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import zoneinfo
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from clv_pipeline.paths import Paths
+
+CONFIG_NAME = "clv.toml"
+InputName = Literal[
+    "transactions",
+    "users",
+    "events",
+    "texts",
+    "campaign_exposures",
+    "acquisition_costs",
+    "account_merges",
+    "exchange_rates",
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(gt=0, le=3650)]
+
+
+class SettingsError(ValueError):
+    """A setting that can't be used; the message names the key, the value and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectSettings(_Section):
+    """What the shop is and where a run writes."""
+
+    name: str = Field(default="shop", pattern=r"^[A-Za-z0-9_-]{1,60}$")
+    time_zone: str = Field(default="UTC", description="IANA name; days begin at its midnight.")
+    reporting_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    home: Path = Field(default=Path(".clv"), description="All that a run writes lies below it.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in zoneinfo.available_timezones():
+            near = difflib.get_close_matches(name, zoneinfo.available_timezones(), 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"an IANA time zone such as 'Europe/Berlin' is allowed{hint}")
+        return name
+
+
+class ValueSettings(_Section):
+    """What a customer's value is."""
+
+    definition: Literal["net_revenue", "contribution_margin"] = "net_revenue"
+    horizons: tuple[Days, ...] = Field(default=(30, 90, 180, 365), min_length=1, max_length=12)
+    yearly_discount_rate: float = Field(default=0.0, ge=0, lt=1)
+    churn_horizon_days: Days | None = Field(
+        default=None, description="Churned: no order in so many days. One of the horizons."
+    )
+
+    @field_validator("horizons")
+    @classmethod
+    def _ascending(cls, horizons: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(horizons)) != len(horizons):
+            raise ValueError("each horizon may be named once")
+        return tuple(sorted(horizons))
+
+    @model_validator(mode="after")
+    def _churn_is_a_horizon(self) -> ValueSettings:
+        if self.churn_horizon_days is not None and self.churn_horizon_days not in self.horizons:
+            raise ValueError(f"churn_horizon_days must be one of the horizons {self.horizons}")
+        return self
+
+    @property
+    def churn_days(self) -> int:
+        """Horizon of churn_probability: as set, or else the longest one up to 180 days."""
+        if self.churn_horizon_days is not None:
+            return self.churn_horizon_days
+        return max((h for h in self.horizons if h <= 180), default=self.horizons[0])
+
+
+class CadenceSettings(_Section):
+    """Which cutoffs train, and when the schedules tick."""
+
+    training_step_days: Days = 30
+    training_cutoffs: int = Field(default=6, ge=1, le=60)
+    min_history_days: Days = 90
+    backtest_folds: int = Field(default=3, ge=1, le=24)
+    scoring_time: str = Field(default="00:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    training_time: str = Field(default="02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    training_weekday: int = Field(default=0, ge=0, le=6, description="0 is Monday.")
+
+
+class ModelSettings(_Section):
+    """How models are fitted."""
+
+    seed: int = 20240229
+    threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
+    max_training_rows: int = Field(default=400_000, ge=1_000)
+    clusters: int = Field(default=6, ge=2, le=20)
+
+
+class GateSettings(_Section):
+    """When a gate stops the run."""
+
+    max_quarantine_share: Share = 0.05
+    max_staleness_days: int = Field(default=3, ge=0)
+    max_amount_ratio: float = Field(
+        default=20.0, gt=1, description="Median order value of new data against earlier data."
+    )
+    max_feature_psi: float = Field(default=1.0, gt=0, description="Drift against the last run.")
+    total_band: float = Field(
+        default=4.0, gt=1, description="Predicted total against history, up or down, as a ratio."
+    )
+
+
+class PublishSettings(_Section):
+    """What is kept of past publications."""
+
+    keep_versions: int = Field(default=7, ge=1, le=1000)
+
+
+class EngineSettings(_Section):
+    """Limits of the embedded engine."""
+
+    memory_limit: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$")
+    threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
+
+
+class SqlColumn(_Section):
+    """A column computed from the source's columns."""
+
+    sql: str = Field(min_length=1)
+
+
+class Exclusion(_Section):
+    """Rows that are set aside, with the reason that the quarantine shows."""
+
+    sql: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+
+class InputSettings(_Section):
+    """Where an input lies and how it maps onto its contract."""
+
+    files: tuple[str, ...] = ()
+    duckdb: Path | None = None
+    table: str | None = None
+    columns: dict[str, str | SqlColumn] = {}
+    decimal_separator: Literal[".", ","] = "."
+    thousands_separator: Literal["", ".", ",", " ", "'"] = ""
+    currency_symbols: tuple[str, ...] = ()
+    date_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    grain: Literal["order", "line"] = "line"
+    negative_amounts: Literal["refund", "quarantine"] = "refund"
+    zero_amounts: Literal["keep", "quarantine"] = "keep"
+    exclude: tuple[Exclusion, ...] = ()
+    first_plausible_day: str = Field(default="1990-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputSettings:
+        if bool(self.files) == bool(self.duckdb):
+            raise ValueError("name either 'files' (a list of globs) or 'duckdb' and 'table'")
+        if self.duckdb and not self.table:
+            raise ValueError("'duckdb' needs 'table', the table to read in that file")
+        if self.thousands_separator == self.decimal_separator:
+            raise ValueError("thousands_separator and decimal_separator must differ")
+        return self
+
+
+class Settings(_Section):
+    """Everything that a run may depend on besides the data.
+
+    Attributes
+    ----------
+    root
+        Folder of clv.toml; file globs and ``project.home`` are relative to it.
+    """
+
+    root: Path
+    project: ProjectSettings = ProjectSettings()
+    value: ValueSettings = ValueSettings()
+    cadence: CadenceSettings = CadenceSettings()
+    model: ModelSettings = ModelSettings()
+    gates: GateSettings = GateSettings()
+    publish: PublishSettings = PublishSettings()
+    engine: EngineSettings = EngineSettings()
+    inputs: dict[InputName, InputSettings] = {}
+
+    @property
+    def paths(self) -> Paths:
+        """Where things lie below the project's home."""
+        return Paths((self.root / self.project.home).resolve())
+
+
+def load_settings(
+    path: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read clv.toml and the CLV_* variables.
+
+    ``CLV_CONFIG`` names the file where ``path`` does not. ``CLV_<SECTION>__<KEY>`` overrides a key,
+    for instance ``CLV_PROJECT__TIME_ZONE=Europe/Berlin`` or ``CLV_VALUE__HORIZONS=[30,90]``.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder that holds it; the working directory when None.
+    environ
+        Variables to read; those of the process when None.
+
+    Raises
+    ------
+    SettingsError
+        Naming the file, the key, the value and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    file = Path(path or environ.get("CLV_CONFIG") or ".").expanduser()
+    file = (file / CONFIG_NAME if file.is_dir() else file).resolve()
+    if not file.is_file():
+        raise SettingsError(
+            f"There is no {file.name} in {file.parent}. "
+            "Write one with `clv init FILE...`, or name another folder with --config."
+        )
+    try:
+        document: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} can't be read as TOML: {error}.") from None
+    for name, text in sorted(environ.items()):
+        section, _, key = name.removeprefix("CLV_").lower().partition("__")
+        if name.startswith("CLV_") and key:
+            document.setdefault(section, {})[key] = _parse_override(text)
+    return build_settings(file.parent, document, source=str(file))
+
+
+def build_settings(
+    root: Path, document: Mapping[str, Any], source: str = "the settings"
+) -> Settings:
+    """Check a parsed document and freeze it.
+
+    Raises
+    ------
+    SettingsError
+        Naming every key that can't be used, its value and what is allowed.
+    """
+    if "root" in document:
+        raise SettingsError(f"{source}: 'root' is not a setting.")
+    try:
+        return Settings.model_validate({**document, "root": root})
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+        raise SettingsError(f"{source}: " + " ".join(problems)) from None
+
+
+def _parse_override(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, 1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"'{key}' is not a setting.{hint} Allowed here: {', '.join(known)}."
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | list | tuple) else ""
+    return f"'{key}'{shown} can't be used: {message}."
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in location:
+        if part == "inputs":
+            model = InputSettings
+            continue
+        field = model.model_fields.get(part)
+        if field is not None and isinstance(field.annotation, type):
+            model = field.annotation
+    return sorted(name for name in model.model_fields if name != "root")

@@ -1,0 +1,278 @@
+"""DuckDB: the only module that opens it. One writer, short connections, publication by rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import filelock
+import pandas as pd
+import pyarrow as pa
+
+from clv_pipeline.settings import Settings
+
+# Written by an older storage version so that readers with DuckDB 1.5 can open the publication.
+PUBLISHED_STORAGE_VERSION = "v1.5.0"
+SCHEMAS = ("raw", "ops", "scores")
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse can't be used; the message says why and what to do."""
+
+
+class RunUnderWayError(WarehouseError):
+    """Another run holds the warehouse."""
+
+
+@contextmanager
+def open_warehouse(
+    settings: Settings, *, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the warehouse, make its schemas, and close it again.
+
+    Parameters
+    ----------
+    settings
+        Names the file, the memory limit and the threads.
+    read_only
+        Open without the right to write. The file must exist.
+
+    Raises
+    ------
+    WarehouseError
+        If the file is damaged, locked by another program, or (read-only) missing.
+    """
+    path = settings.paths.warehouse
+    if read_only and not path.exists():
+        raise WarehouseError(f"There is no warehouse at {path} yet: run `clv run` first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings.paths.spill.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only, config=duckdb_config(settings))
+    except duckdb.Error as error:
+        raise WarehouseError(_explain_open_failure(path, error)) from error
+    try:
+        if not read_only:
+            for schema in SCHEMAS:
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the newest publication for reading.
+
+    Raises
+    ------
+    WarehouseError
+        If nothing is published yet.
+    """
+    path = settings.paths.published_database
+    if not path.exists():
+        raise WarehouseError(f"Nothing is published at {path} yet: run `clv run` first.")
+    # The link is resolved once, so that the reader stays in one whole version.
+    with open_database(path.resolve(), read_only=True) as connection:
+        yield connection
+
+
+@contextmanager
+def open_database(
+    path: Path | None = None, *, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open any other DuckDB file, or one in memory when ``path`` is None."""
+    name = ":memory:" if path is None else str(path)
+    connection = duckdb.connect(name, read_only=read_only and path is not None)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def duckdb_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration that every connection to the warehouse shares."""
+    return {
+        "memory_limit": settings.engine.memory_limit,
+        "threads": settings.engine.threads or os.cpu_count() or 1,
+        "temp_directory": str(settings.paths.spill),
+        "TimeZone": "UTC",
+    }
+
+
+def quote_identifier(name: str) -> str:
+    """Quote a table or column name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """Quote a text for places where SQL takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def has_table(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> bool:
+    """Whether the table or view exists."""
+    found = connection.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+        [schema, name],
+    ).fetchone()
+    return found is not None
+
+
+def replace_rows(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: pd.DataFrame | pa.Table,
+    key: dict[str, Any] | None = None,
+) -> int:
+    """Put rows into a table in one transaction, in place of those with the same key values.
+
+    Parameters
+    ----------
+    table
+        ``schema.name``; made from the rows where it is missing. Columns are matched by name;
+        columns that the table lacks are added.
+    rows
+        What to write.
+    key
+        Column values whose rows are replaced, such as ``{"cutoff_date": day}``; all rows when None.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    schema, name = table.split(".")
+    target = f"{quote_identifier(schema)}.{quote_identifier(name)}"
+    connection.register("_rows", rows)
+    connection.begin()
+    try:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {target} AS SELECT * FROM _rows LIMIT 0")
+        existing = {row[0] for row in connection.execute(f"DESCRIBE {target}").fetchall()}
+        for column, kind, *_ in connection.execute("DESCRIBE SELECT * FROM _rows").fetchall():
+            if column not in existing:
+                connection.execute(
+                    f"ALTER TABLE {target} ADD COLUMN {quote_identifier(column)} {kind}"
+                )
+        where = " AND ".join(f"{quote_identifier(column)} = ?" for column in key or {})
+        connection.execute(
+            f"DELETE FROM {target}" + (f" WHERE {where}" if where else ""),
+            list((key or {}).values()),
+        )
+        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM _rows")
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        connection.unregister("_rows")
+    return len(rows)
+
+
+def read_frame(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+) -> pd.DataFrame:
+    """Run a query and return a frame."""
+    return connection.execute(query, list(parameters)).df()
+
+
+@contextmanager
+def hold_run_lock(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the right to write; one run at a time.
+
+    Raises
+    ------
+    RunUnderWayError
+        If another run holds it for longer than ``wait_seconds``.
+    """
+    settings.paths.home.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(settings.paths.run_lock)
+    try:
+        lock.acquire(timeout=wait_seconds)
+    except filelock.Timeout:
+        raise RunUnderWayError(
+            f"Another run is writing to {settings.paths.home}. Wait until it ends, then run again."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that no half of it is ever seen under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def export_tables(
+    settings: Settings, schema: str, tables: Sequence[str], destination: Path
+) -> dict[str, int]:
+    """Copy tables of the warehouse into a new folder: ``clv.duckdb`` and a Parquet file each.
+
+    Returns
+    -------
+    dict of str to int
+        Rows per table.
+    """
+    if destination.exists():
+        shutil.rmtree(destination)
+    destination.mkdir(parents=True)
+    rows: dict[str, int] = {}
+    with open_warehouse(settings) as connection:
+        connection.execute(
+            f"ATTACH {quote_literal(str(destination / 'clv.duckdb'))} AS publication "
+            f"(STORAGE_VERSION {quote_literal(PUBLISHED_STORAGE_VERSION)})"
+        )
+        try:
+            connection.execute(f"CREATE SCHEMA publication.{quote_identifier(schema)}")
+            for table in tables:
+                source = f"{quote_identifier(schema)}.{quote_identifier(table)}"
+                connection.execute(f"CREATE TABLE publication.{source} AS FROM {source}")
+                parquet = quote_literal(str(destination / f"{table}.parquet"))
+                connection.execute(f"COPY {source} TO {parquet} (FORMAT parquet)")
+                count = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+                rows[table] = int(count[0]) if count else 0
+        finally:
+            connection.execute("DETACH publication")
+    return rows
+
+
+def swap_published(settings: Settings, version: Path) -> None:
+    """Point readers at a finished version, by one rename; drop the oldest versions.
+
+    A reader that has the old version open keeps it.
+    """
+    link = settings.paths.published
+    temporary = link.with_name(f".published.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(version, link.parent), target_is_directory=True)
+    os.replace(temporary, link)
+    versions = sorted(settings.paths.versions.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in versions[: -settings.publish.keep_versions]:
+        if folder.resolve() != version.resolve():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _explain_open_failure(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "lock" in text.lower():
+        return (
+            f"{path} is open in another program, so it can't be written now. Close that program "
+            "(analysts read published/clv.duckdb instead), then run again."
+        )
+    return (
+        f"{path} can't be opened: {text.splitlines()[0]} If the file is damaged, move it away and "
+        "run again: everything in it is rebuilt from the raw files."
+    )
