@@ -125,6 +125,16 @@ def has_table(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> 
     return found is not None
 
 
+def list_tables(settings: Settings, schema: str) -> list[str]:
+    """Name the tables and views of one schema of the warehouse, in the order of the alphabet."""
+    with open_warehouse(settings, read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = ? ORDER BY 1",
+            [schema],
+        ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
 def replace_rows(
     connection: duckdb.DuckDBPyConnection,
     table: str,
@@ -213,7 +223,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def export_tables(
@@ -221,13 +231,16 @@ def export_tables(
 ) -> dict[str, int]:
     """Copy tables of the warehouse into a new folder: ``clv.duckdb`` and a Parquet file each.
 
+    Raises
+    ------
+    FileExistsError
+        If the folder exists.
+
     Returns
     -------
     dict of str to int
         Rows per table.
     """
-    if destination.exists():
-        shutil.rmtree(destination)
     destination.mkdir(parents=True)
     rows: dict[str, int] = {}
     with open_warehouse(settings) as connection:
@@ -246,6 +259,8 @@ def export_tables(
                 rows[table] = int(count[0]) if count else 0
         finally:
             connection.execute("DETACH publication")
+    for file in destination.iterdir():
+        _sync_to_disk(file)
     return rows
 
 
@@ -258,11 +273,16 @@ def swap_published(settings: Settings, version: Path) -> None:
     temporary = link.with_name(f".published.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(version, link.parent), target_is_directory=True)
-    os.replace(temporary, link)
+    temporary.replace(link)
     versions = sorted(settings.paths.versions.iterdir(), key=lambda folder: folder.stat().st_mtime)
     for folder in versions[: -settings.publish.keep_versions]:
         if folder.resolve() != version.resolve():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _explain_open_failure(path: Path, error: Exception) -> str:

@@ -1,0 +1,203 @@
+"""Where each customer stands: churn, loyalty, rank, tier, segments and how sure we are of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clv_pipeline.decisions.segments import assign_rfm, assign_segment
+from clv_pipeline.settings import Settings
+
+# Share of customers, best first, that each tier ends at.
+VALUE_TIERS: tuple[tuple[str, float], ...] = (
+    ("top", 0.10),
+    ("high", 0.30),
+    ("middle", 0.60),
+    ("low", 1.00),
+)
+# Loyalty is what a customer does (repeat days), has done for long (tenure) and is likely to go on
+# doing (purchase probability); the weights sum to 1.
+LOYALTY_WEIGHTS = {"count_order_days": 0.35, "T": 0.15, "probability_purchase": 0.5}
+
+
+def decide(
+    settings: Settings,
+    predictions: pd.DataFrame,
+    features: pd.DataFrame,
+    p_alive: pd.Series[float] | None = None,
+    backtested_horizons: tuple[int, ...] | None = None,
+) -> pd.DataFrame:
+    """Turn predictions into one row per customer of ``scores.customer_standing``.
+
+    Parameters
+    ----------
+    settings
+        Horizons and the churn horizon.
+    predictions
+        Rows of ``scores.customer_predictions`` of one cutoff, one per customer and horizon.
+    features
+        Rows of ``features.customer_features`` of the same cutoff and customers.
+    p_alive
+        Probability of being alive, indexed by customer_id; left null where None.
+    backtested_horizons
+        Horizons whose accuracy was measured; None when all were.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Ordered by rank.
+
+    Raises
+    ------
+    ValueError
+        If features and predictions are not of the same customers and one cutoff.
+    """
+    if predictions["cutoff_date"].nunique() > 1:
+        raise ValueError("predictions of several cutoffs can't be ranked together")
+    past = features.set_index("customer_id")
+    wide = predictions.pivot(
+        index="customer_id", columns="horizon_days", values=["clv", "probability_purchase"]
+    )
+    if set(wide.index) != set(past.index):
+        missing = len(set(past.index) ^ set(wide.index))
+        raise ValueError(f"{missing} customers have features or predictions but not both")
+    past = past.loc[wide.index]
+    longest = max(settings.value.horizons)
+    horizons = sorted(settings.value.horizons)
+    clv = wide["clv"]
+    purchase = pd.DataFrame(wide["probability_purchase"])
+    churn_probability = 1 - purchase[settings.value.churn_days]
+
+    rank = rank_customers(clv[longest])
+    percentile = 100 * (1 - (rank - 0.5) / len(rank))
+    tier = assign_tier(rank, clv[longest])
+    rfm = assign_rfm(past)
+    confidence, reason = rate_confidence(past, longest, backtested_horizons)
+    cutoff = pd.Timestamp(predictions["cutoff_date"].iloc[0])
+    first = predictions.iloc[0]
+    standing = pd.DataFrame(
+        {
+            "cutoff_date": cutoff,
+            "p_alive": np.nan if p_alive is None else p_alive.reindex(wide.index),
+            "churn_probability": churn_probability,
+            "days_between_orders": mean_gap(past),
+            "expected_next_order_date": expect_next_order(
+                purchase.reindex(columns=horizons), cutoff
+            ),
+            "loyalty_score": score_loyalty(past, purchase[settings.value.churn_days]),
+            "clv_rank": rank,
+            "clv_percentile": percentile,
+            "value_tier": tier,
+            "segment": assign_segment(past, tier, churn_probability),
+            "rfm_segment": rfm["rfm_segment"],
+            "rfm_score": rfm["rfm_score"],
+            "confidence": confidence,
+            "confidence_reason": reason,
+            "model_version": first["model_version"],
+            "run_id": first["run_id"],
+        },
+        index=wide.index,
+    )
+    return standing.sort_values("clv_rank").reset_index()
+
+
+def rank_customers(clv: pd.Series[float]) -> pd.Series[int]:
+    """Rank customers by value, 1 the highest; equal values in the order of their ids."""
+    order = pd.DataFrame({"clv": clv}).assign(customer_id=clv.index)
+    order = order.sort_values(["clv", "customer_id"], ascending=[False, True])
+    return pd.Series(np.arange(1, len(order) + 1), index=order.index).reindex(clv.index)
+
+
+def assign_tier(rank: pd.Series[int], clv: pd.Series[float]) -> pd.Series[str]:
+    """Assign the value tier by rank; who is expected to bring nothing is in the lowest one."""
+    share = rank / len(rank)
+    tier = pd.Series(VALUE_TIERS[-1][0], index=rank.index)
+    for name, end in reversed(VALUE_TIERS):
+        # The best customer is in the best tier however few customers there are.
+        tier[(share <= end) | (rank == 1)] = name
+    tier[clv <= 0] = VALUE_TIERS[-1][0]
+    return tier
+
+
+def mean_gap(past: pd.DataFrame) -> pd.Series[float]:
+    """Mean days between a customer's order days; null with fewer than two."""
+    repeats = past["frequency"].astype(float)
+    return (past["recency"].astype(float) / repeats).where(repeats > 0)
+
+
+def expect_next_order(purchase: pd.DataFrame, cutoff: pd.Timestamp) -> pd.Series[pd.Timestamp]:
+    """Find the day by which an order is as likely as not.
+
+    Between horizons the chance of no order yet falls exponentially, so its logarithm is
+    interpolated linearly.
+
+    Parameters
+    ----------
+    purchase
+        P(at least one order in H), a column per horizon in ascending order.
+    cutoff
+        The day from which the horizons run.
+
+    Returns
+    -------
+    pandas.Series
+        Null where an order is less likely than not within the longest horizon.
+    """
+    days = np.array([0.0, *[float(h) for h in purchase.columns]])
+    silent = np.log(np.clip(1 - purchase.to_numpy(dtype=float), 1e-12, 1))
+    silent = np.hstack([np.zeros((len(purchase), 1)), silent])
+    half = np.log(0.5)
+    reached = silent <= half
+    end = reached.argmax(axis=1)
+    rows = np.arange(len(purchase))
+    before = np.maximum(end - 1, 0)
+    step = silent[rows, end] - silent[rows, before]
+    part = np.divide(half - silent[rows, before], step, out=np.zeros(len(purchase)), where=step < 0)
+    wait = np.ceil(days[before] + part * (days[end] - days[before]))
+    dates = cutoff + pd.to_timedelta(wait, unit="D")
+    return pd.Series(dates, index=purchase.index).where(reached.any(axis=1))
+
+
+def score_loyalty(past: pd.DataFrame, purchase: pd.Series[float]) -> pd.Series[float]:
+    """Score loyalty from 0 to 100: percentiles of what was done and what is expected, weighted.
+
+    Who never ordered scores 0.
+    """
+    parts = past.assign(probability_purchase=purchase)
+    score = pd.Series(0.0, index=past.index)
+    for name, weight in LOYALTY_WEIGHTS.items():
+        score += 100 * weight * parts[name].astype(float).rank(pct=True).fillna(0)
+    return score.where(past["count_order_days"].fillna(0) > 0, 0.0)
+
+
+def rate_confidence(
+    past: pd.DataFrame, longest: int, backtested_horizons: tuple[int, ...] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Say how sure a customer's longest-horizon value is, and why.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        'high', 'medium' or 'low', and the reason in words.
+    """
+    orders = past["count_order_days"].fillna(0).to_numpy()
+    observed = past["T"].fillna(0).to_numpy()
+    untested = backtested_horizons is not None and longest not in backtested_horizons
+    cases: list[tuple[npt.NDArray[np.bool_], str, str]] = [
+        (orders == 0, "low", "has not ordered yet"),
+        (observed < 30, "low", "first order less than 30 days ago"),
+        (
+            np.full(len(past), untested),
+            "low",
+            f"{longest} days ahead could not be checked on past data",
+        ),
+        (orders == 1, "medium", "one order only"),
+        (orders < 4, "medium", "fewer than four order days"),
+    ]
+    conditions = [case[0] for case in cases]
+    level = np.select(conditions, [case[1] for case in cases], "high")
+    reason = np.select(conditions, [case[2] for case in cases], "four order days or more")
+    return level, reason

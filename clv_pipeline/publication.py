@@ -1,0 +1,82 @@
+"""Write, audit, then publish: a finished version becomes visible by one rename, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import export_tables, list_tables, swap_published
+
+PUBLISHED_SCHEMA = "clv"
+
+
+class PublicationRefusedError(RuntimeError):
+    """The audit failed; what was published before stays."""
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What a publication holds.
+
+    Attributes
+    ----------
+    version
+        Its folder.
+    rows
+        Rows per table.
+    """
+
+    version: Path
+    rows: dict[str, int]
+
+
+def publish(
+    settings: Settings,
+    run_id: str,
+    cutoff: Cutoff,
+    audit: Callable[[Path], str | None],
+) -> PublishReport:
+    """Export every mart into a new version, audit that version, and point readers at it.
+
+    Parameters
+    ----------
+    settings
+        Names the home and how many versions are kept.
+    run_id, cutoff
+        Name the version.
+    audit
+        Called with the new ``clv.duckdb``; returns a sentence when it must not be published.
+
+    Raises
+    ------
+    PublicationRefusedError
+        With the audit's sentence. The new version is removed, and the last one stays published.
+    """
+    version = _free_folder(settings.paths.versions / f"{cutoff}_{run_id}")
+    tables = list_tables(settings, PUBLISHED_SCHEMA)
+    if not tables:
+        raise PublicationRefusedError("There are no marts to publish: the dbt marts did not run.")
+    try:
+        rows = export_tables(settings, PUBLISHED_SCHEMA, tables, version)
+        refusal = audit(version / settings.paths.published_database.name)
+    except BaseException:
+        shutil.rmtree(version, ignore_errors=True)
+        raise
+    if refusal is not None:
+        shutil.rmtree(version, ignore_errors=True)
+        raise PublicationRefusedError(f"{refusal} The last good publication stays.")
+    swap_published(settings, version)
+    return PublishReport(version, rows)
+
+
+def _free_folder(wanted: Path) -> Path:
+    # A step that is tried again must not touch the version that its first try may have published.
+    folder, attempt = wanted, 1
+    while folder.exists():
+        attempt += 1
+        folder = wanted.with_name(f"{wanted.name}_{attempt}")
+    return folder
