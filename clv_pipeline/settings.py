@@ -7,6 +7,7 @@ import os
 import tomllib
 import zoneinfo
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,6 +104,20 @@ class CadenceSettings(_Section):
     scoring_time: str = Field(default="00:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     training_time: str = Field(default="02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     training_weekday: int = Field(default=0, ge=0, le=6, description="0 is Monday.")
+    first_cutoff: date | None = Field(
+        default=None, description="First day that can be asked for; the first day with data."
+    )
+    last_cutoff: date | None = Field(
+        default=None,
+        description="Last day that can be asked for, where the data have ended; else yesterday.",
+    )
+
+    @model_validator(mode="after")
+    def _cutoffs_in_order(self) -> CadenceSettings:
+        first, last = self.first_cutoff, self.last_cutoff
+        if first and last and last < first:
+            raise ValueError(f"last_cutoff ({last}) must not lie before first_cutoff ({first})")
+        return self
 
 
 class ModelSettings(_Section):
