@@ -57,6 +57,7 @@ def open_warehouse(
     except duckdb.Error as error:
         raise WarehouseError(_explain_open_failure(path, error)) from error
     try:
+        connection.execute("SET TimeZone = 'UTC'")
         if not read_only:
             for schema in SCHEMAS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
@@ -102,7 +103,6 @@ def duckdb_config(settings: Settings) -> dict[str, Any]:
         "memory_limit": settings.engine.memory_limit,
         "threads": settings.engine.threads or os.cpu_count() or 1,
         "temp_directory": str(settings.paths.spill),
-        "TimeZone": "UTC",
     }
 
 
@@ -231,6 +231,10 @@ def export_tables(
 ) -> dict[str, int]:
     """Copy tables of the warehouse into a new folder: ``clv.duckdb`` and a Parquet file each.
 
+    In ``clv.duckdb`` they lie in the main schema: the file's own name is the catalog, so that both
+    ``clv.customer_clv`` and ``customer_clv`` find the table (a schema of the same name as the
+    catalog would make the first ambiguous).
+
     Raises
     ------
     FileExistsError
@@ -249,10 +253,10 @@ def export_tables(
             f"(STORAGE_VERSION {quote_literal(PUBLISHED_STORAGE_VERSION)})"
         )
         try:
-            connection.execute(f"CREATE SCHEMA publication.{quote_identifier(schema)}")
             for table in tables:
                 source = f"{quote_identifier(schema)}.{quote_identifier(table)}"
-                connection.execute(f"CREATE TABLE publication.{source} AS FROM {source}")
+                target = f"publication.main.{quote_identifier(table)}"
+                connection.execute(f"CREATE TABLE {target} AS FROM {source}")
                 parquet = quote_literal(str(destination / f"{table}.parquet"))
                 connection.execute(f"COPY {source} TO {parquet} (FORMAT parquet)")
                 count = connection.execute(f"SELECT count(*) FROM {source}").fetchone()

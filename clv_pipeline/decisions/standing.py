@@ -106,9 +106,8 @@ def decide(
 
 def rank_customers(clv: pd.Series[float]) -> pd.Series[int]:
     """Rank customers by value, 1 the highest; equal values in the order of their ids."""
-    order = pd.DataFrame({"clv": clv}).assign(customer_id=clv.index)
-    order = order.sort_values(["clv", "customer_id"], ascending=[False, True])
-    return pd.Series(np.arange(1, len(order) + 1), index=order.index).reindex(clv.index)
+    order = clv.sort_index().sort_values(ascending=False, kind="stable").index
+    return pd.Series(np.arange(1, len(order) + 1), index=order).reindex(clv.index)
 
 
 def assign_tier(rank: pd.Series[int], clv: pd.Series[float]) -> pd.Series[str]:

@@ -1,0 +1,50 @@
+# Two commands are enough: `make demo` and `make test`. Everything is set up in .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+export DAGSTER_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test check lint dev lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/.runtime: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: .venv/.runtime  ## set up, then run the main job on bundled real data
+	$(BIN)/clv demo
+
+dev: .venv/.runtime  ## open the Dagster UI on 127.0.0.1 with the demo's project
+	$(BIN)/clv demo --prepare-only
+	$(BIN)/clv dev --config clv_demo
+
+test: .venv/.dev  ## set up, then run every test
+	$(BIN)/pytest
+
+lint: .venv/.dev  ## run every linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/macros
+	$(BIN)/lint-imports
+
+check: lint test  ## run every linter and every test
+
+lock: .venv/.dev  ## pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -c requirements-dev.lock -o requirements.lock
+
+clean:  ## remove what set-up and the demo wrote
+	rm -rf .venv clv_demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clv_pipeline.settings import Settings
+from clv_pipeline.warehouse import (
+    RunUnderWayError,
+    WarehouseError,
+    hold_run_lock,
+    open_published,
+    open_warehouse,
+    read_frame,
+    replace_rows,
+    write_atomically,
+)
+
+
+def test_rows_of_a_key_are_replaced_and_others_stay(settings: Settings) -> None:
+    with open_warehouse(settings) as connection:
+        for day, value in [(1, 10), (2, 20), (1, 11)]:
+            rows = pd.DataFrame({"day": [day], "value": [value]})
+            assert replace_rows(connection, "scores.t", rows, {"day": day}) == 1
+        wider = pd.DataFrame({"more": ["x"], "day": [3], "value": [30]})
+        replace_rows(connection, "scores.t", wider, {"day": 3})
+        found = read_frame(connection, "SELECT * FROM scores.t ORDER BY day")
+    assert found["value"].tolist() == [11, 20, 30]
+    assert found["more"].isna().tolist() == [True, True, False]
+
+
+def test_a_failed_replacement_leaves_what_was_there(settings: Settings) -> None:
+    with open_warehouse(settings) as connection:
+        replace_rows(connection, "scores.t", pd.DataFrame({"day": [1]}))
+        with pytest.raises(Exception, match="Conversion"):
+            replace_rows(connection, "scores.t", pd.DataFrame({"day": ["no number"]}))
+        assert read_frame(connection, "SELECT * FROM scores.t")["day"].tolist() == [1]
+
+
+def test_a_damaged_file_says_what_to_do(settings: Settings) -> None:
+    settings.paths.home.mkdir(parents=True)
+    settings.paths.warehouse.write_bytes(b"this is no database" * 1000)
+    with (
+        pytest.raises(WarehouseError, match=r"move it away.*rebuilt from the raw files"),
+        open_warehouse(settings),
+    ):
+        pass
+
+
+def test_nothing_published_yet_is_a_sentence(settings: Settings) -> None:
+    with pytest.raises(WarehouseError, match="Nothing is published"), open_published(settings):
+        pass
+    with (
+        pytest.raises(WarehouseError, match="no warehouse"),
+        open_warehouse(settings, read_only=True),
+    ):
+        pass
+
+
+def _hold(settings: Settings, held: object, release: object) -> None:
+    with hold_run_lock(settings):
+        held.set()  # type: ignore[attr-defined]
+        release.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_run_is_told_that_one_is_under_way(settings: Settings) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(settings, held, release))
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(RunUnderWayError, match="Another run"), hold_run_lock(settings):
+        pass
+    release.set()
+    other.join(30)
+    with hold_run_lock(settings):
+        pass
+
+
+def test_no_half_file_is_left_under_the_name(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "champion.json"
+    write_atomically(target, b"one")
+    with pytest.raises(TypeError):
+        write_atomically(target, "no bytes")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"one"
