@@ -1,0 +1,106 @@
+"""Great Expectations: the only module that imports it, and how a rule becomes an expectation."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from data_quality.rules import Rule, Suite
+
+# Read while the library is imported; no run reports home.
+os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
+if TYPE_CHECKING:
+    from great_expectations.core.batch_definition import BatchDefinition
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an expectation said.
+
+    Attributes
+    ----------
+    is_met
+        Whether the figure lies within its bounds.
+    error
+        Why it could not be checked; None when it was. An expectation that raised is not met either.
+    """
+
+    is_met: bool
+    error: str | None = None
+
+
+def judge(suite: Suite, rules: tuple[Rule, ...], figures: Mapping[str, float]) -> dict[str, Verdict]:
+    """Check measured figures against the bounds of their rules.
+
+    Parameters
+    ----------
+    suite
+        Gives the expectation suite its name.
+    rules
+        Rules of the suite to check; the suite's other rules are left out.
+    figures
+        The measured figure of each rule's slot.
+
+    Returns
+    -------
+    dict of str to Verdict
+        One for each rule's slot.
+    """
+    if not rules:
+        return {}
+    import great_expectations as gx
+
+    expectations = gx.ExpectationSuite(
+        name=suite.table, expectations=[_expectation(rule) for rule in rules]
+    )
+    frame = pd.DataFrame({slot: [float(figure)] for slot, figure in figures.items()})
+    batch = _figures().get_batch({"dataframe": frame})
+    # Verdicts alone: the results must carry no values.
+    outcome = batch.validate(expectations, result_format="BOOLEAN_ONLY")
+    verdicts: dict[str, Verdict] = {}
+    for result in outcome.results:
+        # Results come in another order than the expectations, those that raised first.
+        meta = result.expectation_config.meta if result.expectation_config else None
+        slot = (meta or {})["slot"]
+        verdicts[slot] = Verdict(bool(result.success), _raised(result.exception_info))
+    return verdicts
+
+
+def _expectation(rule: Rule) -> Any:
+    import great_expectations.expectations as gxe
+
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=rule.slot,
+        min_value=rule.minimum,
+        max_value=rule.maximum,
+        description=f"{rule.slot}: {rule.expected}",
+        severity="critical" if rule.severity == "stop" else "warning",
+        meta={"slot": rule.slot},
+    )
+
+
+@functools.cache
+def _figures() -> BatchDefinition[Any]:
+    # One context for the process: the first use of the library costs seconds.
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("measured").add_dataframe_asset("figures")
+    return asset.add_batch_definition_whole_dataframe("whole")
+
+
+def _raised(info: Any) -> str | None:
+    """Find the message of an expectation that raised; one dictionary, or one per metric."""
+    if not isinstance(info, dict):
+        return None
+    if "raised_exception" in info:
+        return str(info.get("exception_message")) if info["raised_exception"] else None
+    messages = [_raised(part) for part in info.values()]
+    return next((message for message in messages if message is not None), None)
