@@ -1,0 +1,145 @@
+-- Ten questions that an analyst asks, answered by the published tables.
+-- Open them with:  clv sql "..."   or any DuckDB client:  published/clv.duckdb (read-only).
+
+-- name: who_are_our_best_customers
+-- What are the twenty most valuable customers worth over the next year, and how sure are we?
+select
+    customer_id,
+    clv_rank,
+    round(clv_365d, 2) as clv_365d,
+    round(clv_365d_p10, 2) as at_least,
+    round(clv_365d_p90, 2) as at_most,
+    segment,
+    confidence
+from clv.customer_clv
+order by clv_rank
+limit 20;
+
+-- name: how_much_will_come_in
+-- How much value do we expect from today's customers over each horizon?
+select
+    cutoff_date,
+    count(*) as count_customers,
+    round(sum(clv_30d)) as next_30_days,
+    round(sum(clv_90d)) as next_90_days,
+    round(sum(clv_180d)) as next_180_days,
+    round(sum(clv_365d)) as next_365_days
+from clv.customer_clv
+group by cutoff_date;
+
+-- name: whom_do_we_lose
+-- Which customers of high value are about to be lost?
+select
+    customer_id,
+    round(historic_value, 2) as historic_value,
+    round(clv_365d, 2) as clv_365d,
+    round(churn_probability, 3) as churn_probability,
+    days_since_last_order,
+    round(days_between_orders, 1) as days_between_orders
+from clv.customer_clv
+where value_tier in ('top', 'high') and churn_probability > 0.5
+order by clv_365d desc, customer_id
+limit 20;
+
+-- name: how_concentrated_is_value
+-- What share of the expected value do the best 10 % and 20 % of customers bring?
+with ranked as (
+    select
+        clv_365d,
+        clv_rank / count(*) over () as share_of_customers
+    from clv.customer_clv
+)
+
+select
+    round(sum(clv_365d) filter (where share_of_customers <= 0.1) / sum(clv_365d), 3) as share_top_10,
+    round(sum(clv_365d) filter (where share_of_customers <= 0.2) / sum(clv_365d), 3) as share_top_20
+from ranked;
+
+-- name: what_are_the_segments_worth
+-- What is each segment worth, and what should we do about it?
+select
+    segment,
+    count_customers,
+    round(sum_clv_365d) as sum_clv_365d,
+    round(share_clv, 3) as share_clv,
+    round(mean_churn_probability, 3) as mean_churn_probability,
+    what_to_do
+from clv.segment_profile
+order by sum_clv_365d desc;
+
+-- name: who_orders_next
+-- Which active customers are expected to order within the next two weeks?
+select
+    customer_id,
+    expected_next_order_date,
+    round(probability_purchase_30d, 3) as probability_purchase_30d,
+    round(clv_30d, 2) as clv_30d
+from clv.customer_clv
+where expected_next_order_date <= cutoff_date + interval 14 day
+order by expected_next_order_date, clv_rank
+limit 20;
+
+-- name: does_the_past_tell
+-- How do value tiers differ in what they brought and in what they will bring?
+select
+    value_tier,
+    count(*) as count_customers,
+    round(avg(historic_value), 2) as mean_historic_value,
+    round(avg(clv_365d), 2) as mean_clv_365d,
+    round(avg(total_value), 2) as mean_total_value,
+    round(avg(loyalty_score), 1) as mean_loyalty_score
+from clv.customer_clv
+group by value_tier
+order by mean_clv_365d desc;
+
+-- name: who_moved
+-- Who changed segment between the last two cutoffs?
+with numbered as (
+    select
+        customer_id,
+        cutoff_date,
+        segment,
+        dense_rank() over (order by cutoff_date desc) as age
+    from clv.customer_clv_history
+)
+
+select
+    before.segment as from_segment,
+    now.segment as to_segment,
+    count(*) as count_customers
+from numbered as now
+inner join numbered as before on now.customer_id = before.customer_id and before.age = 2
+where now.age = 1 and now.segment <> before.segment
+group by all
+order by count_customers desc, from_segment, to_segment;
+
+-- name: can_we_trust_it
+-- How good is the model that serves, beside the simple rules?
+select
+    horizon_days,
+    model,
+    is_champion,
+    round(normalized_gini, 3) as normalized_gini,
+    round(spearman, 3) as spearman,
+    round(rmse, 2) as rmse,
+    round(total_bias, 3) as total_bias,
+    round(top_10_capture, 3) as top_10_capture
+from clv.model_leaderboard
+order by horizon_days, normalized_gini desc, model;
+
+-- name: was_anything_wrong
+-- How fresh are the tables, what came in, what was set aside, and which checks did not pass?
+select
+    run.cutoff_date,
+    run.status,
+    run.count_rows_in,
+    run.count_rows_kept,
+    run.count_rows_guest,
+    run.count_rows_quarantined,
+    (
+        select count(*) from clv.data_quality as checked
+        where checked.run_id = run.run_id and not checked.is_passed
+    ) as count_checks_not_passed
+from clv.pipeline_runs as run
+order by run.started_at desc
+limit 10;
