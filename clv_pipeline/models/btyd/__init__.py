@@ -5,6 +5,7 @@ All are fitted by maximum likelihood on four numbers per customer
 """
 
 from clv_pipeline.models.btyd.base import PurchaseModel
+from clv_pipeline.models.btyd.bgbb import BGBB
 from clv_pipeline.models.btyd.bgnbd import BGNBD, MBGNBD
 from clv_pipeline.models.btyd.fitting import FitError, FitResult
 from clv_pipeline.models.btyd.gammagamma import GammaGamma
@@ -13,6 +14,7 @@ from clv_pipeline.models.btyd.summary import summarise
 from clv_pipeline.models.btyd.value import PURCHASE_MODELS, BTYDValueModel
 
 __all__ = [
+    "BGBB",
     "BGNBD",
     "MBGNBD",
     "PURCHASE_MODELS",

@@ -128,7 +128,7 @@ class PurchaseModel(ABC):
         FitError
             When nothing can be learned from the rows, or no maximum was found.
         """
-        x, t_x, observed = (a.ravel() for a in as_history(frequency, recency, T))
+        x, t_x, observed = (a.ravel() for a in self._as_history(frequency, recency, T))
         weight = np.ones(x.size) if weights is None else np.asarray(weights, dtype=np.float64)
         if weight.shape != x.shape or not np.isfinite(weight).all() or (weight < 0).any():
             raise ValueError("weights must hold one finite number >= 0 per customer.")
@@ -155,7 +155,7 @@ class PurchaseModel(ABC):
         self, frequency: npt.ArrayLike, recency: npt.ArrayLike, T: npt.ArrayLike
     ) -> FloatArray:
         """Return the log-likelihood of each customer's history."""
-        history = as_history(frequency, recency, T)
+        history = self._as_history(frequency, recency, T)
         flat = self._log_likelihood(self._values(), *(a.ravel() for a in history))[0]
         return flat.reshape(history[0].shape)
 
@@ -294,6 +294,12 @@ class PurchaseModel(ABC):
         model.result_ = FitResult.from_dict(plain["fit"])
         model.parameters_ = dict(model.result_.parameters)
         return model
+
+    def _as_history(
+        self, frequency: npt.ArrayLike, recency: npt.ArrayLike, T: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Check histories; models with more rules override it."""
+        return as_history(frequency, recency, T)
 
     def _values(self) -> FloatArray:
         return np.array([self.parameters_[name] for name in self.parameter_names])

@@ -144,8 +144,8 @@ class BGNBD(PurchaseModel):
         log_likelihood = (
             gammaln(r + x)
             - gammaln(r)
-            + r * np.log(alpha)
-            - (r + x) * np.log(alpha + observed)
+            - r * np.log1p(observed / alpha)
+            - x * np.log(alpha + observed)
             + betaln(a, b + chances)
             - betaln(a, b)
             + np.logaddexp(0.0, log_odds)
@@ -155,11 +155,7 @@ class BGNBD(PurchaseModel):
         silence = np.log1p((observed - t_x) / (alpha + t_x))
         gradient = np.stack(
             [
-                digamma(r + x)
-                - digamma(r)
-                + np.log(alpha)
-                - np.log(alpha + observed)
-                + left * silence,
+                digamma(r + x) - digamma(r) - np.log1p(observed / alpha) + left * silence,
                 r / alpha - (r + x) * ((1.0 - left) / (alpha + observed) + left / (alpha + t_x)),
                 all_chances + left / a,
                 all_chances + digamma(b + chances) - digamma(b) - left / before_last,

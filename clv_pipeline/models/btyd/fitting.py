@@ -20,8 +20,9 @@ LARGEST_GRADIENT = 1e-5
 """Log-likelihood per customer that a change of one log-parameter may still promise."""
 LARGEST_LOG_ERROR = 3.0
 """Standard error of a log-parameter beyond which the data say next to nothing about it."""
-SEARCH_FACTOR = 1e5
-"""The search stays within this factor of the start values, both ways."""
+SEARCH_FACTOR = 1e4
+"""The search stays within this factor of the start values, both ways: beyond it a gamma or beta
+distribution is a point for all purposes, and differences of gammaln lose digits."""
 
 
 class FitError(ValueError):
@@ -235,23 +236,27 @@ def _polish(
 ) -> FloatArray:
     """Take Newton steps while they help: L-BFGS-B stops early along a flat ridge."""
     value, slope = function(theta)
-    for _ in range(8):
+    for _ in range(20):
         is_free = (theta > low + 1e-6) & (theta < high - 1e-6)
         if not is_free.any() or np.abs(slope[is_free]).max() < 1e-11:
             break
         hessian = _hessian(function, theta)[np.ix_(is_free, is_free)]
-        if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian).min() <= 0.0:
+        if not np.isfinite(hessian).all():
             break
+        curvature, directions = np.linalg.eigh(hessian)
+        along = directions.T @ slope[is_free]
+        # Downhill also where the ridge bends the wrong way, and never more than a factor e.
+        move = directions @ (along / np.maximum(np.abs(curvature), 1e-7))
         step = np.zeros_like(theta)
-        step[is_free] = np.linalg.solve(hessian, slope[is_free])
+        step[is_free] = move / max(1.0, float(np.abs(move).max()))
         candidate = np.clip(theta - step, low, high)
         new_value, new_slope = function(candidate)
         # Close to the maximum the values are equal to rounding, so the slope has to decide.
-        is_better = new_value < value or (
-            new_value <= value + 1e-14 * abs(value)
-            and np.abs(new_slope).max() < np.abs(slope).max()
-        )
-        if not is_better:
+        is_flat = abs(new_value - value) <= 1e-14 * abs(value)
+        if not (
+            new_value < value
+            or (is_flat and np.abs(new_slope[is_free]).max() < np.abs(slope[is_free]).max())
+        ):
             break
         theta, value, slope = candidate, new_value, new_slope
     return theta

@@ -47,8 +47,8 @@ class GammaGamma:
 
     References
     ----------
-    Fader, P. S., and Hardie, B. G. S. (2013). The gamma-gamma model of monetary value.
-    Likelihood: eq. 1a; conditional expectation: eq. 5. Model by Colombo and Jiang (1999).
+    Fader, P. S., and Hardie, B. G. S. (2013). The gamma-gamma model of monetary value,
+    after Colombo, R., and Jiang, W. (1999), Journal of Interactive Marketing 13(3), 2-12.
     """
 
     name: ClassVar[str] = "gamma_gamma"

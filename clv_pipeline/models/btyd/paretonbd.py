@@ -33,7 +33,7 @@ class ParetoNBD(PurchaseModel):
     Schmittlein, D. C., Morrison, D. G., and Colombo, R. (1987). Counting your customers: who are
     they and what will they do next? Management Science 33(1), 1-24.
     Fader, P. S., and Hardie, B. G. S. (2005). A note on deriving the Pareto/NBD model and related
-    expressions. Likelihood: section 3; P(alive) and the conditional expectation: sections 4, 6.
+    expressions.
     """
 
     name: ClassVar[str] = "pareto_nbd"
@@ -49,7 +49,7 @@ class ParetoNBD(PurchaseModel):
     ) -> FloatArray:
         """Return the expected number of purchases in (T, T+t].
 
-        Fader and Hardie (2005), eq. 41, with the removable singularity at s = 1 removed.
+        Fader and Hardie (2005), without the division by s-1 that fails at s = 1.
         """
         x, t_x, observed = as_history(frequency, recency, T)
         r, alpha, s, beta = self._values()

@@ -28,7 +28,7 @@ def log_power_integral(
     r"""Return :math:`\log \int_{low}^{high} (\alpha+u)^{-p} (\beta+u)^{-q} du`.
 
     The Pareto/NBD likelihood is usually written as a difference of two Gaussian hypergeometric
-    functions (Fader and Hardie 2005, eq. 11), which overflow and cancel for frequencies in the
+    functions (Fader and Hardie 2005), which overflow and cancel for frequencies in the
     hundreds. The integral behind them has a positive integrand. With :math:`u + \min(\alpha,
     \beta)` growing exponentially in a new variable, the integrand is smooth on a scale of one and
     falls log-convexly, so it can be cut where it is negligible and summed by Gauss-Legendre.
