@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import tomllib
@@ -125,7 +126,13 @@ class ModelSettings(_Section):
 
     seed: int = 20240229
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
-    max_training_rows: int = Field(default=400_000, ge=1_000)
+    max_training_rows: int = Field(
+        default=60_000, ge=1_000, description="A larger panel is sampled for boosted models."
+    )
+    trees: int = Field(default=100, ge=1, le=5_000, description="Trees of each boosted model.")
+    candidates: Literal["standard", "full"] = Field(
+        default="standard", description="full: slow comparisons in every backtest fold, too."
+    )
     clusters: int = Field(default=6, ge=2, le=20)
 
 
@@ -137,7 +144,13 @@ class GateSettings(_Section):
     max_amount_ratio: float = Field(
         default=20.0, gt=1, description="Median order value of new data against earlier data."
     )
+    max_volume_ratio: float = Field(
+        default=20.0, gt=1, description="Rows per day of new data against earlier data."
+    )
     max_feature_psi: float = Field(default=1.0, gt=0, description="Drift against the last run.")
+    max_drifted_share: Share = Field(
+        default=0.5, description="Features that may drift at once within a week."
+    )
     total_band: float = Field(
         default=4.0, gt=1, description="Predicted total against history, up or down, as a ratio."
     )
@@ -187,6 +200,21 @@ class InputSettings(_Section):
     zero_amounts: Literal["keep", "quarantine"] = "keep"
     exclude: tuple[Exclusion, ...] = ()
     first_plausible_day: str = Field(default="1990-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    when_changed: Literal["add", "replace", "stop"] | None = Field(
+        default=None,
+        description="What a file with new content under a known name is: more rows, a new version "
+        "of the whole, or an error. Unset: new content of a table replaces the earlier one; a file "
+        "adds rows where they have keys, and stops the run where they would count twice.",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError("utf-8, latin-1, cp1252, utf-16 and the like are allowed") from None
+        return name
 
     @model_validator(mode="after")
     def _one_source(self) -> InputSettings:

@@ -136,11 +136,11 @@ def latest_results(settings: Settings, cutoff: Cutoff, run_id: str | None = None
         return read_frame(
             connection,
             f"SELECT {', '.join(RESULTS_SCHEMA.names)} FROM {RESULTS_TABLE} "
-            "WHERE cutoff_date = $cutoff AND ($run_id IS NULL OR run_id = $run_id) "
+            "WHERE cutoff_date = ? AND (? IS NULL OR run_id = ?) "
             "QUALIFY run_id = first(run_id) OVER "
             "(PARTITION BY gate ORDER BY checked_at DESC, run_id DESC) "
             "ORDER BY gate, table_name, check_name, column_name",
-            {"cutoff": cutoff.day, "run_id": run_id},
+            [cutoff.day, run_id, run_id],
         )
 
 

@@ -1,0 +1,1 @@
+"""One function per table and gate, each returning its suite of rules."""
