@@ -42,6 +42,10 @@ class SettingsError(ValueError):
     """A setting that can't be used; the message names the key, the value and what is allowed."""
 
 
+class MissingConfigError(SettingsError):
+    """There is no clv.toml where it was looked for."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -276,7 +280,7 @@ def load_settings(
     file = Path(path or environ.get("CLV_CONFIG") or ".").expanduser()
     file = (file / CONFIG_NAME if file.is_dir() else file).resolve()
     if not file.is_file():
-        raise SettingsError(
+        raise MissingConfigError(
             f"There is no {file.name} in {file.parent}. "
             "Write one with `clv init FILE...`, or name another folder with --config."
         )
