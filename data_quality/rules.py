@@ -36,6 +36,8 @@ class Rule:
     if_nothing
         Why the rule holds when the figure is null, for instance because there is nothing earlier
         to compare with. None: a null figure fails, because nothing was checked.
+    counts_rows
+        Whether the figure is the number of rows that break the rule.
     """
 
     name: str
@@ -48,16 +50,12 @@ class Rule:
     breaks: str | None = None
     keys: str | None = None
     if_nothing: str | None = None
+    counts_rows: bool = False
 
     @property
     def slot(self) -> str:
         """The rule's name within its suite, and of its column in the measured frame."""
         return self.name if self.column is None else f"{self.name}: {self.column}"
-
-    @property
-    def counts_rows(self) -> bool:
-        """Whether the figure is the number of rows that break the rule."""
-        return self.breaks is not None and self.maximum == 0
 
     @property
     def expected(self) -> str:
@@ -129,6 +127,7 @@ def each_row(
         maximum=0,
         severity=severity,
         breaks=breaks,
+        counts_rows=True,
     )
 
 
@@ -142,6 +141,7 @@ def one_row_per(source: str, columns: tuple[str, ...], key: str) -> Rule:
         column=columns[0] if len(columns) == 1 else None,
         maximum=0,
         keys=f"SELECT {key} FROM {source} GROUP BY {key}, {listed} HAVING count(*) > 1",
+        counts_rows=True,
     )
 
 

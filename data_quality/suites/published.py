@@ -299,7 +299,7 @@ def customer_clv_history(run: Run) -> Suite:
             ),
             each_row(
                 "total_equals_scores",
-                "round(published_total - scored_total, 2) = 0",
+                "round(published_total, 2) IS NOT DISTINCT FROM round(scored_total, 2)",
                 "cutoffs have another total than was scored",
                 f"clv_{int(longest)}d",
             ),

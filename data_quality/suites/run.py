@@ -22,14 +22,14 @@ class Run:
         The day D that the run is for; data are complete through it.
     run_id
         Names the run.
-    has_results
-        Whether results of earlier gates are recorded in ``ops.data_quality``.
+    tables
+        Names of the tables that exist, ``schema.name`` each.
     """
 
     settings: Settings
     cutoff: Cutoff
     run_id: str
-    has_results: bool
+    tables: frozenset[str]
 
     @property
     def parameters(self) -> Mapping[str, Any]:
