@@ -38,7 +38,10 @@ class Field:
         Whether a single value may be missing. A row with a missing value that may not be is
         quarantined.
     default
-        Value for a missing column, or for a missing value in a column that may not be null.
+        Value for a missing column and for a missing value.
+    values
+        The values that are known, when there is a list; any other becomes 'unknown', with a
+        warning.
     personal
         Whether the value identifies or describes a person.
     """
@@ -50,6 +53,7 @@ class Field:
     nullable: bool = True
     default: str | None = None
     personal: bool = False
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,10 @@ TRANSACTIONS = Contract(
             "text",
             "ISO 4217 code of the amount. Missing: the reporting currency.",
         ),
-        Field("channel", "text", "Where it was sold. Missing: 'unknown'."),
+        Field("channel", "text", "Where it was sold. Missing: 'unknown'.", default="unknown"),
         Field("sku", "text", "What was sold. Missing: not counted."),
         Field("quantity", "number", "How many pieces. Missing: 1.", default="1"),
-        Field("country", "text", "Country of delivery. Missing: 'unknown'."),
+        Field("country", "text", "Country of delivery. Missing: 'unknown'.", default="unknown"),
         Field("is_refund", "flag", "Whether the line is paid back. Missing: amount < 0."),
         Field(
             "variable_cost",
@@ -199,7 +203,13 @@ TEXTS = Contract(
     (
         Field("user_id", "key", "Who.", required=True, nullable=False, personal=True),
         Field("ts", "instant", "When.", required=True, nullable=False),
-        Field("kind", "text", "review, ticket, survey, social. Missing: 'unknown'."),
+        Field(
+            "kind",
+            "text",
+            "review, ticket, survey, social. Missing: 'unknown'.",
+            default="unknown",
+            values=("review", "ticket", "survey", "social", "unknown"),
+        ),
         Field("text", "text", "The words.", required=True, nullable=False, personal=True),
         _INGESTED_AT,
     ),
@@ -213,7 +223,7 @@ CAMPAIGN_EXPOSURES = Contract(
         Field("user_id", "key", "Who.", required=True, nullable=False, personal=True),
         Field("ts", "instant", "When.", required=True, nullable=False),
         Field("campaign_id", "key", "Which campaign.", required=True, nullable=False),
-        Field("arm", "text", "Arm of the test. Missing: 'treated'."),
+        Field("arm", "text", "Arm of the test. Missing: 'treated'.", default="treated"),
         Field("cost", "money", "Cost of the contact in the reporting currency.", default="0"),
         _INGESTED_AT,
     ),

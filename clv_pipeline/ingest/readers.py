@@ -1,0 +1,275 @@
+"""From a source to rows: streamed by DuckDB, or record by record where a CSV file is malformed.
+
+Every reader yields the source's columns and, before them, ``_clv_row`` (1-based, header not
+counted), ``_clv_malformed`` (why a record could not be split into columns, else null) and
+``_clv_text`` (that record as delivered).
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import duckdb
+import pyarrow as pa
+
+from clv_pipeline.ingest.sources import DamagedFileError, Source
+from clv_pipeline.settings import InputSettings
+from clv_pipeline.warehouse import quote_identifier, quote_literal
+
+MARKERS = ("_clv_row", "_clv_malformed", "_clv_text")
+DELIMITERS = (",", ";", "\t", "|")
+# A longer field is a quote that was never closed.
+LONGEST_FIELD = 1_000_000
+_BATCH_ROWS = 10_000
+_SHOWN_TEXT = 2_000
+_RECORDS = "_clv_records"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that can be selected from.
+
+    Attributes
+    ----------
+    relation
+        SQL to select from: the marker columns and the source's.
+    columns
+        The source's columns and their DuckDB types.
+    count
+        Rows there must be, where that is known independently of the reader.
+    """
+
+    relation: str
+    columns: dict[str, str]
+    count: int | None
+
+
+@dataclass(frozen=True)
+class CsvShape:
+    """The delimiter of a CSV file and the names of its columns."""
+
+    delimiter: str
+    columns: tuple[str, ...]
+
+
+def read_table(
+    connection: duckdb.DuckDBPyConnection, relation: str, count: int | None = None
+) -> Rows:
+    """Read a Parquet scan or a table as it stands."""
+    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    columns = {str(row[0]): str(row[1]) for row in described}
+    listed = ", ".join(quote_identifier(name) for name in columns)
+    return Rows(_number_rows(relation, listed), columns, count)
+
+
+def read_parquet(connection: duckdb.DuckDBPyConnection, source: Source) -> Rows:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    DamagedFileError
+        If its index can't be read.
+    """
+    scan = f"read_parquet({quote_literal(_escape_glob(source.file))})"
+    try:
+        found = connection.execute(
+            "SELECT num_rows FROM parquet_file_metadata(?)", [_escape_glob(source.file)]
+        ).fetchone()
+        return read_table(connection, scan, int(found[0]) if found else None)
+    except duckdb.Error as error:
+        raise DamagedFileError(f"{source.path} can't be read: {_first_line(error)}") from error
+
+
+def read_csv_shape(source: Source, settings: InputSettings) -> CsvShape | None:
+    """Read the names of a CSV file's columns and guess the delimiter that is not configured.
+
+    Names that occur twice get a number; columns without a name are called by their position.
+
+    Returns
+    -------
+    CsvShape or None
+        None when the file is empty.
+    """
+    with _open_text(source, settings) as stream:
+        lines = [line for _, line in zip(range(20), stream, strict=False)]
+    if not "".join(lines).strip():
+        return None
+    if settings.delimiter is not None:
+        delimiter = settings.delimiter
+    else:
+        delimiter = max(DELIMITERS, key=lambda candidate: _fit(lines, candidate))
+    header = next(record for record in csv.reader(lines, delimiter=delimiter) if record)
+    names: list[str] = []
+    for position, raw in enumerate(header, start=1):
+        name = base = raw.strip() or f"column_{position}"
+        number = 1
+        taken = {existing.lower() for existing in names}
+        while name.lower() in taken:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
+    return CsvShape(delimiter, tuple(names))
+
+
+def read_csv_fast(source: Source, shape: CsvShape) -> Rows:
+    """Read a CSV file in UTF-8 by DuckDB's own reader, which raises at any malformed record."""
+    columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in shape.columns)
+    scan = (
+        f"read_csv({quote_literal(_escape_glob(source.file))}, columns = {{{columns}}}, "
+        f"auto_detect = false, header = true, delim = {quote_literal(shape.delimiter)}, "
+        "quote = '\"', escape = '\"', strict_mode = true, "
+        f"compression = {quote_literal('gzip' if source.is_compressed else 'none')})"
+    )
+    listed = ", ".join(quote_identifier(name) for name in shape.columns)
+    types = dict.fromkeys(shape.columns, "VARCHAR")
+    return Rows(_number_rows(scan, listed), types, source.count_records)
+
+
+@contextmanager
+def read_csv_carefully(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    shape: CsvShape,
+    settings: InputSettings,
+) -> Iterator[Rows]:
+    """Read a CSV file record by record, in any encoding, keeping malformed records apart.
+
+    A record that has too many or too few columns, or whose quotes don't close, is one malformed
+    row; reading goes on at the line after the one on which it began.
+    """
+    fields = [pa.field("_clv_row", pa.int64())]
+    fields += [pa.field(name, pa.string()) for name in (*MARKERS[1:], *shape.columns)]
+    schema = pa.schema(fields)
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        with _open_text(source, settings) as stream:
+            batches = _batches(_records(stream, shape), schema)
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            connection.register(_RECORDS, reader)
+            try:
+                yield Rows(_RECORDS, dict.fromkeys(shape.columns, "VARCHAR"), None)
+            finally:
+                connection.unregister(_RECORDS)
+    finally:
+        csv.field_size_limit(limit)
+
+
+class _Lines:
+    """Lines of a text, of which those of a malformed record can be taken back but for the first."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = iter(stream)
+        self._returned: list[str] = []
+        self.taken: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._returned.pop() if self._returned else next(self._stream)
+        self.taken.append(line)
+        return line
+
+    def return_all_but_first(self) -> str:
+        self._returned.extend(reversed(self.taken[1:]))
+        first = self.taken[0]
+        self.taken.clear()
+        return first
+
+
+def _records(stream: IO[str], shape: CsvShape) -> Iterator[tuple[str | None, ...]]:
+    """Yield malformed, text and the columns of each record after the header."""
+    width = len(shape.columns)
+    nothing = (None,) * width
+    lines = _Lines(stream)
+    reader = csv.reader(lines, delimiter=shape.delimiter, strict=True)
+    is_header = True
+    while True:
+        lines.taken.clear()
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            first = lines.return_all_but_first()
+            if not is_header:
+                text = first.rstrip("\r\n")[:_SHOWN_TEXT]
+                yield ("the quotes of this record don't match", text, *nothing)
+            is_header = False
+            continue
+        if not record:
+            continue
+        if is_header:
+            is_header = False
+            continue
+        if len(record) == width:
+            yield (None, None, *record)
+            continue
+        reason = f"this record has {len(record)} columns instead of {width}"
+        # Where its quotes closed by chance lines later, the lines between are rows of their own.
+        first = lines.return_all_but_first()
+        yield (reason, first.rstrip("\r\n")[:_SHOWN_TEXT], *nothing)
+
+
+def _batches(
+    records: Iterator[tuple[str | None, ...]], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    row = 0
+    while True:
+        block = [record for _, record in zip(range(_BATCH_ROWS), records, strict=False)]
+        if not block:
+            return
+        numbers = pa.array(range(row + 1, row + 1 + len(block)), pa.int64())
+        row += len(block)
+        texts = [pa.array(column, pa.string()) for column in zip(*block, strict=True)]
+        yield pa.RecordBatch.from_arrays([numbers, *texts], schema=schema)
+
+
+@contextmanager
+def _open_text(source: Source, settings: InputSettings) -> Iterator[IO[str]]:
+    encoding = settings.encoding
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"
+    with source.file.open("rb") as file:
+        plain: IO[bytes] = file
+        if source.is_compressed:
+            plain = cast(IO[bytes], gzip.GzipFile(fileobj=file))
+        with io.TextIOWrapper(plain, encoding=encoding, newline="") as text:
+            yield text
+
+
+def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
+    """Return how well a delimiter explains the first lines: rows as wide as the header, width."""
+    try:
+        records = [record for record in csv.reader(lines, delimiter=delimiter) if record]
+    except csv.Error:
+        return (0, 0)
+    width = len(records[0])
+    if width == 1:
+        return (0, 0)
+    return (sum(len(record) == width for record in records[1:]), width)
+
+
+def _number_rows(relation: str, listed: str) -> str:
+    return (
+        "(SELECT row_number() OVER () AS _clv_row, CAST(NULL AS VARCHAR) AS _clv_malformed, "
+        f"CAST(NULL AS VARCHAR) AS _clv_text, {listed} FROM {relation})"
+    )
+
+
+def _escape_glob(file: Path) -> str:
+    # DuckDB expands *, ? and [ in names; a bracket makes each of them stand for itself.
+    name = str(file.resolve())
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
