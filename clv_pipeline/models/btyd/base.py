@@ -20,6 +20,8 @@ from clv_pipeline.models.btyd.fitting import (
 
 DAYS_PER_YEAR = 365.25
 HUNDRED_YEARS_OF_DAYS = 36_525.0
+# More distinct rows than this, and a sample of them serves to choose between the starts.
+ROWS_TO_SCOUT = 10_000
 # 24 nodes in the logarithm of time: expected purchases are smooth and concave there.
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
@@ -138,14 +140,22 @@ class PurchaseModel(ABC):
         if not (x > 0).any():
             raise FitError(f"{self.name} needs at least one repeat purchase among its customers.")
 
-        def objective(values: FloatArray) -> tuple[float, FloatArray]:
-            log_likelihood, gradient = self._log_likelihood(values, x, t_x, observed)
-            return float(log_likelihood @ count), gradient @ count
-
         starts = self._starts(x, t_x, observed, count)
-        self.result_ = maximise(
-            objective, starts, self.parameter_names, float(count.sum()), count.size
-        )
+
+        def run(part: slice, scouted: Mapping[str, float] | None) -> FitResult:
+            history, times = (x[part], t_x[part], observed[part]), count[part]
+
+            def objective(values: FloatArray) -> tuple[float, FloatArray]:
+                log_likelihood, gradient = self._log_likelihood(values, *history)
+                return float(log_likelihood @ times), gradient @ times
+
+            total = float(times.sum())
+            return maximise(objective, starts, self.parameter_names, total, times.size, scouted)
+
+        # The rows are sorted, so every k-th is a fair sample: the starts need no more.
+        every = max(1, count.size // ROWS_TO_SCOUT)
+        scouted = run(slice(None, None, every), None).parameters if every > 1 else None
+        self.result_ = run(slice(None), scouted)
         if self.result_.status == "failed" and self.on_failure == "raise":
             raise FitError(f"{self.name} could not be fitted. {self.result_.message}")
         self.parameters_ = dict(self.result_.parameters)

@@ -198,7 +198,7 @@ def _mean_until_leaving(
 ) -> FloatArray:
     """Return the mean of (1-(1+p ratio)^-shape)/p over the nodes of p, row by row."""
     result = np.empty(shape.size)
-    rows_at_once = 8_192
+    rows_at_once = 256  # the working arrays stay in the cache of a core
     for begin in range(0, shape.size, rows_at_once):
         part = slice(begin, begin + rows_at_once)
         growth = np.log1p(ratio[part, None] * nodes)

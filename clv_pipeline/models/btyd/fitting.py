@@ -16,8 +16,8 @@ IntArray: TypeAlias = npt.NDArray[np.intp]
 Objective: TypeAlias = Callable[[FloatArray], tuple[float, FloatArray]]
 Status: TypeAlias = Literal["converged", "weakly_identified", "failed", "given"]
 
-LARGEST_GRADIENT = 1e-5
-"""Log-likelihood per customer that a change of one log-parameter may still promise."""
+LARGEST_GAIN = 0.05
+"""Log-likelihood that another step may still promise at a maximum, or a millionth per customer."""
 LARGEST_LOG_ERROR = 3.0
 """Standard error of a log-parameter beyond which the data say next to nothing about it."""
 SEARCH_FACTOR = 1e4
@@ -144,6 +144,7 @@ def maximise(
     names: Sequence[str],
     count_customers: float,
     count_rows: int,
+    scouted: Mapping[str, float] | None = None,
 ) -> FitResult:
     """Maximise a log-likelihood over positive parameters.
 
@@ -162,6 +163,8 @@ def maximise(
         Sum of the weights; the search works per customer, so tolerances mean the same at any size.
     count_rows
         Distinct rows, for the report.
+    scouted
+        Parameters found from the same starts on a sample: followed instead of the starts.
 
     Returns
     -------
@@ -183,24 +186,30 @@ def maximise(
     logs = np.log(np.asarray(starts, dtype=np.float64))
     middle = logs.mean(axis=0)
     low, high = middle - math.log(SEARCH_FACTOR), middle + math.log(SEARCH_FACTOR)
-    found = [_search(per_customer, start, low, high, tolerance=1e-8) for start in logs]
-    best = min(found, key=lambda item: item[1])[0]
+    if scouted is None:
+        found = [_search(per_customer, start, low, high, tolerance=1e-8) for start in logs]
+        best = min(found, key=lambda item: item[1])[0]
+    else:
+        best = np.clip(np.log([scouted[name] for name in names]), low, high)
     theta = _search(per_customer, best, low, high, tolerance=1e-15)[0]
     theta = _polish(per_customer, theta, low, high)
 
     value, slope = per_customer(theta)
     is_free = (theta > low + 1e-6) & (theta < high - 1e-6)
     gradient = float(np.abs(slope[is_free]).max(initial=0.0)) if math.isfinite(value) else math.inf
-    log_errors = _log_errors(per_customer, theta, is_free, count_customers)
+    hessian = _hessian(per_customer, theta)[np.ix_(is_free, is_free)]
+    gain = count_customers * _promised_gain(hessian, slope[is_free])
+    log_errors = np.full(theta.size, np.nan)
+    log_errors[is_free] = _log_errors(hessian * count_customers)
     is_weak = ~(log_errors < LARGEST_LOG_ERROR)
     weak = [name for name, flag in zip(names, is_weak, strict=True) if flag]
     status: Status = "weakly_identified" if weak else "converged"
     message = "The likelihood has a maximum inside the search region."
     if weak:
         message = f"The data hardly bound {', '.join(weak)}: the likelihood is flat there."
-    if gradient > LARGEST_GRADIENT:
+    if not gain <= max(LARGEST_GAIN, 1e-6 * count_customers):
         status = "failed"
-        message = f"The search stopped where the likelihood still has a slope of {gradient:.2g}."
+        message = f"The search stopped {gain:.2g} of log-likelihood short of a maximum."
     parameters = np.exp(theta)
     errors = np.where(is_weak, np.nan, parameters * log_errors)
     return FitResult(
@@ -249,10 +258,13 @@ def _polish(
         move = directions @ (along / np.maximum(np.abs(curvature), 1e-7))
         step = np.zeros_like(theta)
         step[is_free] = move / max(1.0, float(np.abs(move).max()))
+        # Stop all parameters where the first one meets its bound: clipping would leave the ridge.
+        room = np.where(step > 0.0, theta - low, high - theta)
+        step *= min(1.0, float((room / np.maximum(np.abs(step), 1e-300)).min()))
         candidate = np.clip(theta - step, low, high)
         new_value, new_slope = function(candidate)
         # Close to the maximum the values are equal to rounding, so the slope has to decide.
-        is_flat = abs(new_value - value) <= 1e-14 * abs(value)
+        is_flat = abs(new_value - value) <= 1e-12 * abs(value)
         if not (
             new_value < value
             or (is_flat and np.abs(new_slope[is_free]).max() < np.abs(slope[is_free]).max())
@@ -274,18 +286,22 @@ def _hessian(function: Objective, theta: FloatArray) -> FloatArray:
     return np.asarray((hessian + hessian.T) / 2.0, dtype=np.float64)
 
 
-def _log_errors(
-    function: Objective, theta: FloatArray, is_free: npt.NDArray[np.bool_], count: float
-) -> FloatArray:
-    """Return standard errors of the log-parameters; NaN on a bound or a flat ridge."""
-    errors = np.full(theta.size, np.nan)
-    hessian = _hessian(function, theta)[np.ix_(is_free, is_free)] * count
+def _promised_gain(hessian: FloatArray, slope: FloatArray) -> float:
+    """Return what a Newton step of at most a factor e in each direction would gain."""
+    if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
+        return math.inf
+    curvature, directions = np.linalg.eigh(hessian)
+    along = np.abs(directions.T @ slope)
+    return float((along * np.minimum(along / np.maximum(np.abs(curvature), 1e-300), 1.0)).sum())
+
+
+def _log_errors(hessian: FloatArray) -> FloatArray:
+    """Return standard errors of the log-parameters; NaN where the likelihood is flat."""
     if hessian.size == 0 or not np.isfinite(hessian).all():
-        return errors
+        return np.full(hessian.shape[0], np.nan)
     if np.linalg.eigvalsh(hessian).min() <= 0.0:
-        return errors
-    errors[is_free] = np.sqrt(np.diag(np.linalg.inv(hessian)))
-    return errors
+        return np.full(hessian.shape[0], np.nan)
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(hessian))), dtype=np.float64)
 
 
 def _none_if_nan(value: float) -> float | None:
