@@ -32,7 +32,8 @@ class Ranking:
 
     def totals(self, values: Floats) -> Floats:
         """Sum ``values`` within each group of equal scores, lowest score first."""
-        return np.bincount(self.group, weights=values, minlength=len(self.count))
+        found = np.bincount(self.group, weights=values, minlength=len(self.count))
+        return found.astype(np.float64)
 
     def middle_ranks(self, weights: Floats) -> Floats:
         """Return each row's average rank, as a weight below it plus half of its group's."""

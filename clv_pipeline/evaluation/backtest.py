@@ -1,0 +1,303 @@
+"""Rolling-origin backtest: at each past cutoff, what would every model have said?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clv_pipeline.evaluation.metrics import (
+    interval_measures,
+    purchase_measures,
+    value_measures,
+)
+from clv_pipeline.models.base import Files, FitOptions, dump_arrays, load_arrays
+from clv_pipeline.models.btyd.fitting import FitError
+from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
+from clv_pipeline.models.fold import FittedHorizon, Histories
+from clv_pipeline.models.panel import Floats, Panel, PanelError, Target
+from clv_pipeline.timeline import Cutoff, Fold
+
+LEADERBOARD_MEASURES = (
+    "normalized_gini",
+    "spearman",
+    "rmse",
+    "mae",
+    "total_bias",
+    "top_10_capture",
+    "top_20_capture",
+    "auc",
+    "decile_mape",
+    "coverage_80",
+)
+BOUNDS = ("p10", "p50", "p90")
+MAX_SLICE_VALUES = 12
+MIN_SLICE_ROWS = 50
+TENURE_EDGES = (0, 90, 365)
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """What one model said of one horizon at one cutoff, and what came to pass.
+
+    Attributes
+    ----------
+    horizon_days, evaluation
+        What was asked.
+    keys
+        64-bit hashes of the customers' ids, so that a saved backtest names nobody.
+    actual, bought
+        Value, and whether there was an order.
+    value, probability
+        Predictions; the probability is NaN where a model has none.
+    """
+
+    horizon_days: int
+    evaluation: Cutoff
+    keys: NDArray[np.uint64]
+    actual: Floats
+    bought: NDArray[np.bool_]
+    value: Floats
+    probability: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """Every candidate's predictions in one fold.
+
+    Attributes
+    ----------
+    fold
+        Evaluation cutoff, training cutoffs, horizon.
+    customer_id, target
+        Rows of the evaluation cutoff.
+    value, probability, bounds
+        Predictions by model; ``bounds`` hold p10, p50 and p90.
+    slices
+        Name of a slicing to each row's slice.
+    blend_rule
+        How the blend's rows were kept unseen.
+    """
+
+    fold: Fold
+    customer_id: NDArray[Any]
+    target: Target
+    value: dict[str, Floats]
+    probability: dict[str, Floats]
+    bounds: dict[str, dict[str, Floats]]
+    slices: dict[str, NDArray[Any]]
+    blend_rule: str
+
+    def forecasts(self, model: str) -> Forecasts:
+        """Return one model's predictions."""
+        nothing = np.full(len(self.target), np.nan)
+        return Forecasts(
+            self.fold.horizon_days,
+            self.fold.evaluation,
+            customer_keys(self.customer_id),
+            self.target.value,
+            self.target.has_purchase,
+            self.value[model],
+            self.probability.get(model, nothing),
+        )
+
+
+def run_fold(
+    panel: Panel,
+    fold: Fold,
+    blend_cutoffs: Sequence[Cutoff],
+    histories: Histories,
+    options: FitOptions,
+    *,
+    with_slow: bool,
+) -> FoldResult:
+    """Fit everything on a fold's training cutoffs and predict its evaluation cutoff.
+
+    Encoders, clusters, blends, intervals: all are refitted here, on what had matured then.
+
+    Parameters
+    ----------
+    panel
+        Holds the fold's cutoffs.
+    fold
+        Which cutoffs.
+    blend_cutoffs
+        Cutoffs matured at the newest training cutoff.
+    histories
+        Buy-till-you-die fits by cutoff; the one of the evaluation cutoff knows no label.
+    options
+        Of the fits.
+    with_slow
+        Whether slow candidates take part.
+
+    Raises
+    ------
+    NotTrainableError
+        If the training labels teach nothing.
+    """
+    fitted = FittedHorizon(options).fit(panel, fold.training, blend_cutoffs, histories)
+    rows, target = panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
+    seen, seen_target = panel.for_cutoffs(fold.training).matrix(fold.horizon_days)
+    extra = histories.columns(rows, fold.horizon_days) if fitted.uses_history_ else {}
+    if fitted.uses_history_ and not extra:
+        raise PanelError(f"no buy-till-you-die model could be fitted at {fold.evaluation}.")
+    X = fitted.encoder_.transform(rows).with_columns(extra)
+    experts = fitted.model_.level_zero_.predict(X)
+    answer = fitted.model_.combine(experts)
+    value, probability = dict(experts.value), dict(experts.probability)
+    value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
+    probability.setdefault("tweedie", probability["hurdle"])
+    train = fitted.encoder_.transform(seen).with_columns(
+        histories.columns(seen, fold.horizon_days) if fitted.uses_history_ else {}
+    )
+    for candidate in CANDIDATES:
+        if candidate.is_slow and not with_slow:
+            continue
+        try:
+            # A purchase history needs no labels: it is fitted on what was known at the cutoff.
+            source = X if candidate.is_label_free else train
+            model = candidate.make(options).fit(source, seen_target)
+            value[candidate.name] = model.predict(X)
+        except FitError:
+            continue
+    return FoldResult(
+        fold,
+        X.customer_id,
+        target,
+        {name: np.nan_to_num(v, posinf=0.0) for name, v in value.items()},
+        probability,
+        {ENSEMBLE: {name: answer[name] for name in BOUNDS}},
+        _slices(rows, panel),
+        fitted.blend_rule_,
+    )
+
+
+def measure_folds(results: Sequence[FoldResult]) -> pd.DataFrame:
+    """Return every measure of every model and fold, and of the ensemble by slice.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``horizon_days``, ``evaluation_date``, ``slice_name``, ``slice_value``,
+        ``measure``, ``figure``, ``count_customers``.
+    """
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        everyone = np.ones(len(result.target), dtype=bool)
+        for model in result.value:
+            rows += _measures(result, model, "all", "all", everyone)
+        for name, values in result.slices.items():
+            kinds, counts = np.unique(values, return_counts=True)
+            for kind in kinds[np.argsort(-counts, kind="stable")][:MAX_SLICE_VALUES]:
+                mask = values == kind
+                if mask.sum() >= MIN_SLICE_ROWS:
+                    rows += _measures(result, ENSEMBLE, name, str(kind), mask)
+    columns = ["model", "horizon_days", "evaluation_date", "slice_name", "slice_value"]
+    return pd.DataFrame(rows, columns=[*columns, "measure", "figure", "count_customers"])
+
+
+def make_leaderboard(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per model, horizon and evaluation cutoff with the main measures as columns."""
+    keys = ["model", "horizon_days", "evaluation_date", "count_customers"]
+    if measured.empty:
+        return pd.DataFrame(columns=[*keys, *LEADERBOARD_MEASURES])
+    overall = measured[measured["slice_name"] == "all"]
+    wide = overall.pivot(index=keys, columns="measure", values="figure")
+    wide = wide.reindex(columns=list(LEADERBOARD_MEASURES))
+    return (
+        wide.reset_index()
+        .rename_axis(columns=None)
+        .sort_values(
+            ["horizon_days", "evaluation_date", "normalized_gini", "model"],
+            ascending=[True, True, False, True],
+            ignore_index=True,
+        )
+    )
+
+
+def customer_keys(customers: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return 64-bit hashes of customer ids."""
+    return np.array(
+        [
+            int.from_bytes(hashlib.blake2b(str(c).encode(), digest_size=8).digest(), "little")
+            for c in customers
+        ],
+        dtype=np.uint64,
+    )
+
+
+def dump_forecasts(backtest: Sequence[Forecasts]) -> Files:
+    """Return a backtest as named files, kept beside the model for later comparisons."""
+    return {
+        f"backtest/{f.horizon_days}_{f.evaluation}.npz": dump_arrays(
+            keys=f.keys,
+            actual=f.actual,
+            bought=f.bought,
+            value=f.value,
+            probability=f.probability,
+        )
+        for f in backtest
+    }
+
+
+def load_forecasts(files: Files) -> tuple[Forecasts, ...]:
+    """Read what ``dump_forecasts`` gave."""
+    found = []
+    for name, data in sorted(files.items()):
+        if name.startswith("backtest/"):
+            horizon, _, day = name.removeprefix("backtest/").removesuffix(".npz").partition("_")
+            found.append(Forecasts(int(horizon), Cutoff.parse(day), **load_arrays(data)))
+    return tuple(found)
+
+
+def _measures(
+    result: FoldResult, model: str, slice_name: str, slice_value: str, mask: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    actual, happened = result.target.value[mask], result.target.has_purchase[mask]
+    figures = value_measures(actual, result.value[model][mask])
+    if model in result.probability:
+        figures |= purchase_measures(happened, result.probability[model][mask])
+    elif happened.any() and not happened.all():
+        figures["auc"] = purchase_measures(happened, result.value[model][mask])["auc"]
+    if model in result.bounds:
+        bounds = {name: values[mask] for name, values in result.bounds[model].items()}
+        figures |= interval_measures(actual, bounds)
+    return [
+        {
+            "model": model,
+            "horizon_days": result.fold.horizon_days,
+            "evaluation_date": result.fold.evaluation.day,
+            "slice_name": slice_name,
+            "slice_value": slice_value,
+            "measure": measure,
+            "figure": figure,
+            "count_customers": int(mask.sum()),
+        }
+        for measure, figure in figures.items()
+    ]
+
+
+def _slices(rows: pd.DataFrame, panel: Panel) -> dict[str, NDArray[Any]]:
+    frequency = rows["frequency"].fillna(0).to_numpy(dtype=np.float64)
+    found: dict[str, NDArray[Any]] = {
+        "repeat": np.where(frequency > 0, "repeat buyers", "one order or none"),
+    }
+    tenure = pd.cut(
+        rows["T"].astype("float64").fillna(-1),
+        [-np.inf, -0.5, *TENURE_EDGES[1:], np.inf],
+        labels=["no order", "up to 90 days", "91 to 365 days", "over a year"],
+    )
+    found["tenure"] = tenure.astype(str).to_numpy(dtype=object)
+    for feature in panel.columns:
+        if feature.kind == "categorical" and feature.is_model_input and feature.name in rows:
+            names = rows[feature.name].astype(object)
+            found[feature.name] = names.where(names.notna(), "unknown").astype(str).to_numpy()
+    return found
+
+
+Progress = Callable[[str, float], None]

@@ -1,0 +1,160 @@
+"""The model of a whole shop: one fitted model per horizon, and what answers where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.models.base import Files, dump_json, load_json, nest, unnest
+from clv_pipeline.models.baselines import RateTimesValueModel
+from clv_pipeline.models.candidates import load_candidate
+from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.coherence import ascending, discounted, finite, hurdle_quantiles
+from clv_pipeline.models.fold import FittedHorizon, history_matrix
+from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.panel import Floats
+
+ANSWERS = ("value", "p10", "p50", "p90", "probability", "orders")
+# No shop's customer is worth more; a float32 that overflowed would be.
+LARGEST_VALUE = 1e12
+LARGEST_COUNT = 1e6
+ENSEMBLE, HISTORY_ONLY, RATE_ONLY = "ensemble", "btyd", "rate_times_aov"
+
+
+class CLVModel:
+    """What serves: every horizon's answer, coherent across horizons and quantiles.
+
+    Parameters
+    ----------
+    horizons
+        Days, ascending.
+    yearly_discount_rate
+        Of the values and their bounds.
+
+    Attributes
+    ----------
+    fitted_
+        By horizon, where labels matured.
+    history_
+        The buy-till-you-die model of the newest cutoff, or None.
+    served_by_
+        By horizon, the name of the model whose value serves.
+    simpler_
+        By horizon, the simpler model that serves instead of the blend, where one does.
+    confidence_
+        By horizon: ``high``, ``medium`` or ``low``, and why.
+    clusters_
+        K-means of the newest cutoff, numbered like the previous model's.
+    """
+
+    def __init__(self, horizons: tuple[int, ...], yearly_discount_rate: float = 0.0) -> None:
+        self.horizons = horizons
+        self.yearly_discount_rate = yearly_discount_rate
+        self.fitted_: dict[int, FittedHorizon] = {}
+        self.history_: HistoryModel | None = None
+        self.served_by_: dict[int, str] = {}
+        self.simpler_: dict[int, Any] = {}
+        self.confidence_: dict[int, tuple[str, str]] = {}
+        self.clusters_: BehaviourClusters | None = None
+
+    def predict(self, rows: pd.DataFrame) -> dict[str, Floats]:
+        """Answer for raw feature rows.
+
+        Parameters
+        ----------
+        rows
+            ``customer_id``, ``cutoff_date`` and the registered features.
+
+        Returns
+        -------
+        dict
+            ``value``, ``p10``, ``p50``, ``p90``, ``probability``, ``orders``, each of shape
+            (n, horizons): finite, P10 <= P50 <= P90, none falling with the horizon.
+        """
+        by_horizon = [self._answer(rows, horizon) for horizon in self.horizons]
+        found = {name: np.column_stack([a[name] for a in by_horizon]) for name in ANSWERS}
+        for name in ANSWERS:
+            largest = {"probability": 1.0, "orders": LARGEST_COUNT}.get(name, LARGEST_VALUE)
+            found[name] = ascending(finite(found[name], 0.0, largest))
+        for name in ("value", "probability", "orders"):
+            found[name] = np.maximum(found[name], 0.0)
+        found["orders"] = np.maximum(found["orders"], found["probability"])
+        # ascending() is a monotone map, so what was sorted within a horizon stays so.
+        for name in ("value", "p10", "p50", "p90"):
+            found[name] = discounted(found[name], self.horizons, self.yearly_discount_rate)
+        return found
+
+    def _answer(self, rows: pd.DataFrame, horizon: int) -> dict[str, Floats]:
+        fitted = self.fitted_.get(horizon)
+        if fitted is None:
+            return self._without_labels(rows, horizon)
+        X = fitted.matrix(rows, self.history_)
+        answer = fitted.model_.predict(X)
+        if horizon in self.simpler_:
+            answer["value"] = self.simpler_[horizon].predict(X)
+        return answer
+
+    def _without_labels(self, rows: pd.DataFrame, horizon: int) -> dict[str, Floats]:
+        X = history_matrix(rows)
+        if self.history_ is not None:
+            forecast = self.history_.for_horizon(horizon).forecast(X)
+            value = forecast["btyd_value"]
+            probability, orders = forecast["btyd_probability"], forecast["btyd_orders"]
+        else:
+            model = RateTimesValueModel(horizon)
+            value, orders = model.predict(X), model.predict_orders(X)
+            probability = -np.expm1(-orders)
+        value = finite(value, 0.0, LARGEST_VALUE)
+        bounds = hurdle_quantiles(value, finite(probability, 0.0, 1.0))
+        return {
+            "value": value,
+            "p10": bounds[:, 0],
+            "p50": bounds[:, 1],
+            "p90": bounds[:, 2],
+            "probability": probability,
+            "orders": orders,
+        }
+
+    def to_files(self) -> Files:
+        """Return the fitted model as named files."""
+        document = {
+            "horizons": list(self.horizons),
+            "yearly_discount_rate": self.yearly_discount_rate,
+            "fitted": sorted(self.fitted_),
+            "served_by": {str(h): name for h, name in self.served_by_.items()},
+            "confidence": {str(h): list(c) for h, c in self.confidence_.items()},
+            "simpler": {str(h): self.served_by_[h] for h in self.simpler_},
+            "has_history": self.history_ is not None,
+            "has_clusters": self.clusters_ is not None,
+        }
+        files = {"model.json": dump_json(document)}
+        for horizon, fitted in self.fitted_.items():
+            files |= nest(f"horizon_{horizon}", fitted.to_files())
+        for horizon, model in self.simpler_.items():
+            files |= nest(f"simpler_{horizon}", model.to_files())
+        if self.history_ is not None:
+            files |= nest("history", self.history_.to_files())
+        if self.clusters_ is not None:
+            files |= nest("clusters", self.clusters_.to_files())
+        return files
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        document: Mapping[str, Any] = load_json(files["model.json"])
+        model = cls(tuple(document["horizons"]), document["yearly_discount_rate"])
+        model.served_by_ = {int(h): name for h, name in document["served_by"].items()}
+        for h, (level, why) in document["confidence"].items():
+            model.confidence_[int(h)] = (level, why)
+        for horizon in document["fitted"]:
+            model.fitted_[horizon] = FittedHorizon.from_files(unnest(f"horizon_{horizon}", files))
+        for horizon, name in document["simpler"].items():
+            model.simpler_[int(horizon)] = load_candidate(name, unnest(f"simpler_{horizon}", files))
+        if document["has_history"]:
+            model.history_ = HistoryModel.from_files(unnest("history", files))
+        if document["has_clusters"]:
+            model.clusters_ = BehaviourClusters.from_files(unnest("clusters", files))
+        return model

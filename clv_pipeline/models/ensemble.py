@@ -1,0 +1,288 @@
+"""The ensemble of one horizon: buy-till-you-die, K-means and XGBoost, blended."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clv_pipeline.models.base import (
+    Files,
+    FitOptions,
+    dump_json,
+    load_json,
+    nest,
+    sample_rows,
+    unnest,
+)
+from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
+from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.intervals import ConformalBounds
+from clv_pipeline.models.panel import Floats, Matrix, Target
+
+# Columns that HistoryModel.forecast adds; where they are absent the ensemble does without.
+BTYD_COLUMNS = ("btyd_value", "btyd_probability", "btyd_orders")
+
+
+@dataclass(frozen=True, eq=False)
+class Experts:
+    """What the parts of the ensemble say of some customers.
+
+    Attributes
+    ----------
+    value, probability, orders
+        One array per expert.
+    quantiles
+        P10, P50, P90 before correction, shape (n, 3).
+    """
+
+    value: dict[str, Floats]
+    probability: dict[str, Floats]
+    orders: dict[str, Floats]
+    quantiles: Floats
+
+    @staticmethod
+    def concatenate(parts: Sequence[Experts], order: NDArray[np.int64]) -> Experts:
+        """Return the rows of several parts, put into ``order``."""
+
+        def join(pick: str) -> dict[str, Floats]:
+            names = getattr(parts[0], pick)
+            return {
+                name: np.concatenate([getattr(part, pick)[name] for part in parts])[order]
+                for name in names
+            }
+
+        quantiles = np.concatenate([part.quantiles for part in parts])[order]
+        return Experts(join("value"), join("probability"), join("orders"), quantiles)
+
+
+class LevelZero:
+    """The experts, fitted on one set of training rows.
+
+    Parameters
+    ----------
+    options
+        Horizon, seed, trees and so on.
+
+    Attributes
+    ----------
+    clusters_, hurdle_, tweedie_, orders_, quantiles_
+        The fitted parts.
+    """
+
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
+
+    def fit(self, X: Matrix, y: Target) -> Self:
+        """Fit on training rows; boosted parts see at most ``options.max_rows`` of them."""
+        options = self.options
+        self.clusters_ = BehaviourClusters(options.clusters, options.seed).fit(X)
+        rows = sample_rows(len(X), options.max_rows, options.seed)
+        seen, target = self._inputs(X.take(rows)), y.take(rows)
+        self.hurdle_ = HurdleModel(options).fit(seen, target)
+        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target)
+        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target)
+        few = sample_rows(len(seen), options.max_quantile_rows, options.seed)
+        self.quantiles_ = QuantileModel(options.for_quantiles()).fit(
+            seen.take(few), target.take(few)
+        )
+        return self
+
+    def predict(self, X: Matrix) -> Experts:
+        """Return what each expert says of the rows."""
+        seen = self._inputs(X)
+        chance = self.hurdle_.predict_probability(seen)
+        value = {"hurdle": self.hurdle_.predict(seen), "tweedie": self.tweedie_.predict(seen)}
+        probability, orders = {"hurdle": chance}, {"poisson": self.orders_.predict(seen)}
+        if BTYD_COLUMNS[0] in X:
+            value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, BTYD_COLUMNS)
+        return Experts(value, probability, orders, self.quantiles_.predict(seen))
+
+    def _inputs(self, X: Matrix) -> Matrix:
+        return X.with_columns(self.clusters_.columns(X))
+
+    def to_files(self) -> Files:
+        """Return the fitted parts as named files."""
+        files = {"options.json": dump_json(vars(self.options))}
+        for name, part in self._parts().items():
+            files |= nest(name, part.to_files())
+        return files
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        model = cls(FitOptions(**load_json(files["options.json"])))
+        model.clusters_ = BehaviourClusters.from_files(unnest("clusters", files))
+        model.hurdle_ = HurdleModel.from_files(unnest("hurdle", files))
+        model.tweedie_ = BoostedMean.from_files(unnest("tweedie", files))
+        model.orders_ = BoostedMean.from_files(unnest("orders", files))
+        model.quantiles_ = QuantileModel.from_files(unnest("quantiles", files))
+        return model
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "clusters": self.clusters_,
+            "hurdle": self.hurdle_,
+            "tweedie": self.tweedie_,
+            "orders": self.orders_,
+            "quantiles": self.quantiles_,
+        }
+
+
+class Blend:
+    """Non-negative weights of experts, learned on rows that the experts have not seen.
+
+    Every point of a grid on the simplex (weights that sum to 1) is tried; the best has the least
+    sum of relative Tweedie deviance (rank and level of the many) and relative squared error (the
+    giants). No start, no step size, and the same answer for the same input.
+
+    Parameters
+    ----------
+    step
+        One over the grid's resolution.
+    """
+
+    def __init__(self, step: int = 10) -> None:
+        self.step = step
+
+    def fit(self, experts: Mapping[str, Floats], actual: Floats) -> Self:
+        """Learn the weights.
+
+        Parameters
+        ----------
+        experts
+            Predictions by name, each of shape (n,).
+        actual
+            What came to pass, shape (n,).
+        """
+        names = sorted(experts)
+        columns = np.column_stack([experts[name] for name in names])
+        scale = max(float(np.mean(np.maximum(actual, 0.0))), 1e-9)
+        columns, y = columns / scale, actual / scale
+        equal = _losses(columns.mean(axis=1), y)
+        best, best_loss = np.full(len(names), 1 / len(names)), np.inf
+        for parts in _simplex(len(names), self.step):
+            weights = np.array(parts) / self.step
+            loss = float(sum(_losses(columns @ weights, y) / np.maximum(equal, 1e-12)))
+            if loss < best_loss - 1e-12:
+                best, best_loss = weights, loss
+        self.weights_ = {name: float(w) for name, w in zip(names, best, strict=True)}
+        return self
+
+    @classmethod
+    def given(cls, weights: Mapping[str, float]) -> Self:
+        """Return a blend of known weights."""
+        blend = cls()
+        blend.weights_ = dict(weights)
+        return blend
+
+    def predict(self, experts: Mapping[str, Floats]) -> Floats:
+        """Return the weighted sum."""
+        parts = [w * experts[name] for name, w in sorted(self.weights_.items())]
+        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+
+
+class HorizonModel:
+    """Everything that answers for one horizon.
+
+    Parameters
+    ----------
+    options
+        Horizon, seed, trees and so on.
+
+    Attributes
+    ----------
+    level_zero_
+        Experts refitted on every training row.
+    value_blend_, probability_blend_, orders_blend_
+        Learned on rows that their experts had not seen.
+    bounds_
+        The conformal correction of P10, P50 and P90.
+    """
+
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
+
+    def fit(self, X: Matrix, y: Target, unseen: Experts, unseen_target: Target) -> Self:
+        """Learn the blend and the bounds, then refit the experts on every row.
+
+        Parameters
+        ----------
+        X, y
+            Every training row.
+        unseen
+            What experts said of rows that they were not fitted on.
+        unseen_target
+            What came to pass for those rows.
+        """
+        self.value_blend_ = Blend().fit(unseen.value, unseen_target.value)
+        self.probability_blend_ = Blend().fit(
+            unseen.probability, unseen_target.has_purchase.astype(np.float64)
+        )
+        self.orders_blend_ = Blend().fit(unseen.orders, unseen_target.orders)
+        self.bounds_ = ConformalBounds().fit(
+            unseen.quantiles, self.value_blend_.predict(unseen.value), unseen_target.value
+        )
+        self.level_zero_ = LevelZero(self.options).fit(X, y)
+        return self
+
+    def predict(self, X: Matrix) -> dict[str, Floats]:
+        """Return ``value``, ``probability``, ``orders``, ``p10``, ``p50``, ``p90`` by row."""
+        return self.combine(self.level_zero_.predict(X))
+
+    def combine(self, experts: Experts) -> dict[str, Floats]:
+        """Blend what the experts say, and correct the bounds."""
+        value = self.value_blend_.predict(experts.value)
+        low, middle, high = self.bounds_.predict(experts.quantiles, value).T
+        return {
+            "value": value,
+            "probability": np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0),
+            "orders": self.orders_blend_.predict(experts.orders),
+            "p10": low,
+            "p50": middle,
+            "p90": high,
+        }
+
+    def to_files(self) -> Files:
+        """Return the fitted model as named files."""
+        document = {
+            "options": vars(self.options),
+            "value": self.value_blend_.weights_,
+            "probability": self.probability_blend_.weights_,
+            "orders": self.orders_blend_.weights_,
+            "bounds": self.bounds_.to_dict(),
+        }
+        return {"model.json": dump_json(document)} | nest("level_zero", self.level_zero_.to_files())
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        document = load_json(files["model.json"])
+        model = cls(FitOptions(**document["options"]))
+        model.value_blend_ = Blend.given(document["value"])
+        model.probability_blend_ = Blend.given(document["probability"])
+        model.orders_blend_ = Blend.given(document["orders"])
+        model.bounds_ = ConformalBounds.from_dict(document["bounds"])
+        model.level_zero_ = LevelZero.from_files(unnest("level_zero", files))
+        return model
+
+
+def _simplex(parts: int, total: int) -> list[tuple[int, ...]]:
+    """Return every way to write ``total`` as an ordered sum of ``parts`` counts."""
+    found = []
+    for bars in itertools.combinations(range(total + parts - 1), parts - 1):
+        edges = (-1, *bars, total + parts - 1)
+        found.append(tuple(b - a - 1 for a, b in itertools.pairwise(edges)))
+    return found
+
+
+def _losses(predicted: Floats, actual: Floats) -> Floats:
+    """Return mean Tweedie deviance of power 1.5 and mean squared error, in units of the mean."""
+    p = np.maximum(predicted, 1e-6)
+    y = np.maximum(actual, 0.0)
+    deviance = np.mean(4 * (np.sqrt(y) - np.sqrt(p)) ** 2 / np.sqrt(p))
+    return np.array([deviance, np.mean((p - actual) ** 2)])

@@ -1,0 +1,266 @@
+"""From a panel to one horizon's fitted model: encoding, unseen rows for the blend, refit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json, nest, unnest
+from clv_pipeline.models.btyd.fitting import FitError
+from clv_pipeline.models.clusters import BEHAVIOUR
+from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
+from clv_pipeline.models.history import HISTORY, HistoryModel
+from clv_pipeline.models.panel import Encoder, Floats, Matrix, Panel, PanelError, Target
+from clv_pipeline.timeline import Cutoff
+
+# Fewer buyers, or fewer customers who did not buy, teach a classifier nothing.
+MIN_OF_EACH_CLASS = 20
+CUSTOMER_FOLDS = 2
+
+
+class NotTrainableError(ValueError):
+    """Labels that no model can learn from; the message says why."""
+
+
+@dataclass(eq=False)
+class Histories:
+    """One buy-till-you-die fit per cutoff, of what was known then; made when first asked for.
+
+    Attributes
+    ----------
+    panel
+        Holds every customer of each cutoff.
+    seed
+        Of the sample that a large shop is fitted on.
+    failures
+        Cutoffs whose fit failed, and why.
+    """
+
+    panel: Panel
+    seed: int
+    failures: dict[Cutoff, str] = field(default_factory=dict)
+    _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
+
+    def at(self, cutoff: Cutoff) -> HistoryModel | None:
+        """Return the model of a cutoff, or None where it can't be fitted."""
+        if cutoff not in self._models:
+            try:
+                rows = history_matrix(self.panel.for_cutoffs([cutoff]).features)
+                self._models[cutoff] = HistoryModel(1, seed=self.seed).fit(rows)
+            except (FitError, PanelError, ValueError) as error:
+                self.failures[cutoff] = str(error)
+                self._models[cutoff] = None
+        return self._models[cutoff]
+
+    def columns(self, rows: pd.DataFrame, horizon_days: int) -> dict[str, Floats]:
+        """Return each row's forecast by the model of its own cutoff; empty if any is missing."""
+        cutoffs = [Cutoff(day.date()) for day in rows["cutoff_date"].unique()]
+        models = {cutoff: model for cutoff in cutoffs if (model := self.at(cutoff)) is not None}
+        if len(models) < len(cutoffs):
+            return {}
+        found: dict[str, Floats] = {}
+        for cutoff, model in models.items():
+            mask = (rows["cutoff_date"] == pd.Timestamp(cutoff.day)).to_numpy()
+            forecast = model.for_horizon(horizon_days).forecast(history_matrix(rows[mask]))
+            for name, values in forecast.items():
+                found.setdefault(name, np.zeros(len(rows)))[mask] = values
+        return found
+
+
+def history_matrix(rows: pd.DataFrame) -> Matrix:
+    """Return the columns that sum up a purchase history, unencoded."""
+    return Encoder(tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR))), {}).transform(rows)
+
+
+class FittedHorizon:
+    """An encoder and a horizon's model: from raw feature rows to answers.
+
+    Parameters
+    ----------
+    options
+        Horizon, seed, trees and so on.
+
+    Attributes
+    ----------
+    encoder_, model_
+        Fitted on the training rows alone.
+    uses_history_
+        Whether the buy-till-you-die expert takes part.
+    cutoffs_
+        Training cutoffs.
+    blend_rule_
+        How the blend's rows were kept unseen.
+    """
+
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
+
+    def fit(
+        self,
+        panel: Panel,
+        cutoffs: Sequence[Cutoff],
+        blend_cutoffs: Sequence[Cutoff],
+        histories: Histories,
+    ) -> Self:
+        """Fit on the labels of some cutoffs.
+
+        Parameters
+        ----------
+        panel
+            Holds at least those cutoffs.
+        cutoffs
+            Training cutoffs, oldest first.
+        blend_cutoffs
+            Cutoffs whose labels were matured at the newest training cutoff; when there are none,
+            customers are held out instead.
+        histories
+            Buy-till-you-die fits by cutoff.
+
+        Raises
+        ------
+        NotTrainableError
+            If the labels hold too few customers of either kind.
+        """
+        rows, y = panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+        check_labels(y, self.options.horizon_days)
+        self.cutoffs_ = tuple(cutoffs)
+        extra = histories.columns(rows, self.options.horizon_days)
+        self.uses_history_ = bool(extra)
+        is_newest = (rows["cutoff_date"] == pd.Timestamp(cutoffs[-1].day)).to_numpy()
+        newest_extra = {name: values[is_newest] for name, values in extra.items()}
+        unseen = self._by_time(
+            panel, blend_cutoffs, histories, rows[is_newest], newest_extra
+        ) or self._by_customer(panel, rows, y, extra, is_newest)
+        self.encoder_ = Encoder.fit(rows, panel.columns)
+        X = self.encoder_.transform(rows).with_columns(extra)
+        self.model_ = HorizonModel(self.options).fit(X, y, unseen, y.take(is_newest))
+        return self
+
+    def _by_time(
+        self,
+        panel: Panel,
+        blend_cutoffs: Sequence[Cutoff],
+        histories: Histories,
+        newest: pd.DataFrame,
+        newest_extra: dict[str, Floats],
+    ) -> Experts | None:
+        known = [c for c in blend_cutoffs if c in panel.cutoffs]
+        if not known:
+            return None
+        rows, y = panel.for_cutoffs(known).matrix(self.options.horizon_days)
+        try:
+            check_labels(y, self.options.horizon_days)
+        except NotTrainableError:
+            return None
+        extra = histories.columns(rows, self.options.horizon_days) if newest_extra else {}
+        if bool(extra) != bool(newest_extra):
+            return None
+        encoder = Encoder.fit(rows, panel.columns)
+        fitted = LevelZero(self.options).fit(encoder.transform(rows).with_columns(extra), y)
+        self.blend_rule_ = (
+            f"experts fitted on {', '.join(map(str, known))} were asked about "
+            f"{newest['cutoff_date'].iloc[0].date()}"
+        )
+        return fitted.predict(encoder.transform(newest).with_columns(newest_extra))
+
+    def _by_customer(
+        self,
+        panel: Panel,
+        rows: pd.DataFrame,
+        y: Target,
+        extra: dict[str, Floats],
+        is_newest: np.ndarray[Any, np.dtype[np.bool_]],
+    ) -> Experts:
+        part = customer_part(rows["customer_id"], CUSTOMER_FOLDS)
+        found, places = [], []
+        position = np.cumsum(is_newest) - 1
+        for k in range(CUSTOMER_FOLDS):
+            inside, outside = part != k, (part == k) & is_newest
+            encoder = Encoder.fit(rows[inside], panel.columns)
+
+            def encode(mask: Any, encoder: Encoder = encoder) -> Matrix:
+                columns = {name: values[mask] for name, values in extra.items()}
+                return encoder.transform(rows[mask]).with_columns(columns)
+
+            check_labels(y.take(inside), self.options.horizon_days, share=0.25)
+            fitted = LevelZero(self.options).fit(encode(inside), y.take(inside))
+            found.append(fitted.predict(encode(outside)))
+            places.append(position[outside])
+        self.blend_rule_ = (
+            f"no cutoff was matured at the newest one, so {CUSTOMER_FOLDS} groups of customers "
+            "were held out in turn"
+        )
+        return Experts.concatenate(found, np.argsort(np.concatenate(places)))
+
+    def matrix(self, rows: pd.DataFrame, history: HistoryModel | None) -> Matrix:
+        """Encode raw rows, with the forecast of a buy-till-you-die model.
+
+        Raises
+        ------
+        PanelError
+            If a feature is missing, or the model that the fit relied on.
+        """
+        X = self.encoder_.transform(rows)
+        if not self.uses_history_:
+            return X
+        if history is None:
+            raise PanelError("the buy-till-you-die model that the ensemble blends is missing.")
+        forecast = history.for_horizon(self.options.horizon_days).forecast(history_matrix(rows))
+        return X.with_columns(forecast)
+
+    def to_files(self) -> Files:
+        """Return the fitted model as named files."""
+        document = {
+            "options": vars(self.options),
+            "encoder": self.encoder_.to_dict(),
+            "uses_history": self.uses_history_,
+            "cutoffs": [str(c) for c in self.cutoffs_],
+            "blend_rule": self.blend_rule_,
+        }
+        return {"fold.json": dump_json(document)} | nest("model", self.model_.to_files())
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        document = load_json(files["fold.json"])
+        fitted = cls(FitOptions(**document["options"]))
+        fitted.encoder_ = Encoder.from_dict(document["encoder"])
+        fitted.uses_history_ = document["uses_history"]
+        fitted.cutoffs_ = tuple(Cutoff.parse(c) for c in document["cutoffs"])
+        fitted.blend_rule_ = document["blend_rule"]
+        fitted.model_ = HorizonModel.from_files(unnest("model", files))
+        return fitted
+
+
+def customer_part(customers: pd.Series, parts: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Put each customer into one of so many groups, by a hash of the id: stable, and blind."""
+    names = customers.astype(str)
+    group = {
+        name: hashlib.blake2b(name.encode(), digest_size=4).digest()[0] % parts
+        for name in names.unique()
+    }
+    return names.map(group).to_numpy(dtype=np.int64)
+
+
+def check_labels(y: Target, horizon_days: int, share: float = 1.0) -> None:
+    """Refuse labels that no model can learn from.
+
+    Raises
+    ------
+    NotTrainableError
+        Naming the horizon and what is lacking.
+    """
+    least = max(int(MIN_OF_EACH_CLASS * share), 2)
+    buyers = int(y.has_purchase.sum())
+    if not (y.value > 0).any():
+        raise NotTrainableError(f"all labels over {horizon_days} days are zero.")
+    if buyers < least or len(y) - buyers < least:
+        raise NotTrainableError(
+            f"of {len(y)} labels over {horizon_days} days {buyers} have a purchase; "
+            f"at least {least} with and {least} without are needed."
+        )

@@ -1,0 +1,121 @@
+"""The buy-till-you-die expert: fitted on what was known at a cutoff, so it needs no labels."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.models.base import Files, dump_json, load_json, sample_rows
+from clv_pipeline.models.btyd.value import BTYDValueModel
+from clv_pipeline.models.panel import Floats, Matrix
+
+HISTORY = ("frequency", "recency", "T", "monetary_value", "count_order_days", "sum_value")
+# Four parameters need no more customers than this.
+MAX_CUSTOMERS = 10_000
+
+
+class HistoryModel:
+    """Purchases (Pareto/NBD or a relative) times spend (Gamma-Gamma), on a matrix of features.
+
+    Parameters
+    ----------
+    horizon_days
+        H of ``predict``.
+    purchases
+        Name of the purchase model.
+    count_first_order_in_spend
+        Whether the first order counts in the mean spend.
+    seed
+        Of the sample that a large shop is fitted on.
+
+    Attributes
+    ----------
+    btyd_ : BTYDValueModel
+        The fitted model; it serves every horizon.
+    """
+
+    def __init__(
+        self,
+        horizon_days: int,
+        purchases: str = "pareto_nbd",
+        count_first_order_in_spend: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.horizon_days = horizon_days
+        self.purchases = purchases
+        self.count_first_order_in_spend = count_first_order_in_spend
+        self.seed = seed
+
+    def fit(self, X: Matrix, y: object = None) -> Self:
+        """Fit on the rows of the newest cutoff in ``X``.
+
+        Raises
+        ------
+        FitError
+            If there are too few repeat buyers, or no maximum was found.
+        """
+        newest = np.flatnonzero(X.cutoff_date == X.cutoff_date.max())
+        rows = newest[sample_rows(len(newest), MAX_CUSTOMERS, self.seed)]
+        self.btyd_ = BTYDValueModel(self.purchases, self.count_first_order_in_spend).fit(
+            _history(X.take(rows))
+        )
+        return self
+
+    def for_horizon(self, horizon_days: int) -> HistoryModel:
+        """Return the same fitted model, asked about another horizon."""
+        other = HistoryModel(
+            horizon_days, self.purchases, self.count_first_order_in_spend, self.seed
+        )
+        other.btyd_ = self.btyd_
+        return other
+
+    def forecast(self, X: Matrix) -> dict[str, Floats]:
+        """Return value, purchase probability and expected orders over the horizon."""
+        found = self.btyd_.predict(_history(X), self.horizon_days)
+        return {
+            "btyd_value": found["value"].to_numpy(dtype=np.float64),
+            "btyd_probability": found["probability_purchase"].to_numpy(dtype=np.float64),
+            "btyd_orders": found["expected_orders"].to_numpy(dtype=np.float64),
+        }
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return the expected value over the horizon."""
+        return self.forecast(X)["btyd_value"]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest says of the fit."""
+        return {
+            "purchases": self.purchases,
+            "parameters": dict(self.btyd_.purchase_model_.parameters_),
+            "spend_parameters": dict(self.btyd_.spend_model_.parameters_),
+        }
+
+    def to_files(self) -> Files:
+        """Return the fitted model as named files."""
+        document = {
+            "horizon_days": self.horizon_days,
+            "purchases": self.purchases,
+            "count_first_order_in_spend": self.count_first_order_in_spend,
+            "seed": self.seed,
+            "btyd": self.btyd_.to_dict(),
+        }
+        return {"model.json": dump_json(document)}
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        document = load_json(files["model.json"])
+        btyd = document.pop("btyd")
+        model = cls(**document)
+        model.btyd_ = BTYDValueModel.from_dict(btyd)
+        return model
+
+
+def _history(X: Matrix) -> pd.DataFrame:
+    frame = pd.DataFrame({name: X.column(name) for name in HISTORY})
+    # Refunds can leave nothing: such customers have no spend to learn from.
+    frame.loc[frame["sum_value"] <= 0, "sum_value"] = 0.0
+    frame["count_order_days"] = frame["count_order_days"].fillna(0.0)
+    return frame

@@ -1,0 +1,119 @@
+"""What a model was made of, and the version that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.panel import KEYS, TARGETS, Panel
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
+
+LIBRARIES = ("clv-pipeline", "numpy", "pandas", "scikit-learn", "scipy", "xgboost-cpu", "xgboost")
+
+
+def make_manifest(
+    settings: Settings,
+    panel: Panel,
+    as_of: Cutoff,
+    run_id: str,
+    model: CLVModel,
+    horizons: dict[str, Any],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Describe a fitted model.
+
+    Its ``model_version`` is the cutoff and eight digits of a hash of the data, the recipe (the
+    settings that a fit depends on, the features, the code): the same input gives the same version.
+
+    Parameters
+    ----------
+    settings
+        Horizons, cadence, model.
+    panel
+        What it was trained on.
+    as_of
+        The cutoff that it was trained for.
+    run_id
+        Of the training.
+    model
+        The fitted model.
+    horizons
+        By horizon: what serves and why, cutoffs, weights.
+    notes
+        What could not be done.
+    """
+    recipe = {
+        "settings": {
+            "value": settings.value.model_dump(mode="json"),
+            "cadence": {
+                key: getattr(settings.cadence, key)
+                for key in ("training_step_days", "training_cutoffs", "min_history_days")
+            },
+            "model": settings.model.model_dump(mode="json"),
+        },
+        "features": sorted(f.name for f in panel.columns if f.is_model_input),
+        "code": code_hash(),
+    }
+    data_hash = hash_panel(panel)
+    content = json.dumps([str(as_of), data_hash, recipe, settings.cadence.backtest_folds])
+    return {
+        "model_version": f"{as_of}-{hashlib.sha256(content.encode()).hexdigest()[:8]}",
+        "as_of": str(as_of),
+        "run_id": run_id,
+        "data_hash": data_hash,
+        "recipe": recipe,
+        "cutoffs": [str(c) for c in panel.cutoffs],
+        "count_rows": len(panel.features),
+        "horizons": horizons,
+        "history": model.history_.describe() if model.history_ else None,
+        "libraries": _versions(),
+        "notes": list(notes),
+    }
+
+
+def hash_panel(panel: Panel) -> str:
+    """Return a hash of the panel's keys, model inputs and labels; rows are in a fixed order."""
+    digest = hashlib.sha256()
+    names = sorted(f.name for f in panel.columns if f.name in panel.features)
+    for frame, columns in (
+        (panel.features, KEYS + names),
+        (panel.labels, [*KEYS, "horizon_days", *TARGETS]),
+    ):
+        for column in columns:
+            values = frame[column]
+            if not pd.api.types.is_numeric_dtype(values):
+                values = values.astype(str)
+            hashes = pd.util.hash_pandas_object(values, index=False).to_numpy(dtype=np.uint64)
+            digest.update(column.encode())
+            digest.update(hashes.tobytes())
+    return digest.hexdigest()
+
+
+def code_hash() -> str:
+    """Return a hash of the sources that decide what a fit gives."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    sources = [*package.glob("models/**/*.py"), package / "timeline.py", package / "training.py"]
+    for source in sorted(sources):
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,314 @@
+"""The training panel: customers at several cutoffs, their labels, and numbers that models read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from clv_pipeline.timeline import Cutoff
+
+if TYPE_CHECKING:
+    from clv_pipeline.features.registry import Feature
+
+Floats = NDArray[np.float64]
+KEYS = ["customer_id", "cutoff_date"]
+TARGETS = ["label_value", "label_orders", "has_purchase"]
+# A category seen in fewer rows says more about those customers than about the category.
+MIN_CATEGORY_ROWS = 20
+MAX_CATEGORIES = 60
+
+
+class PanelError(ValueError):
+    """A panel that can't be used; the message names the column and what is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What came to pass in the label windows, a row each.
+
+    Attributes
+    ----------
+    value
+        Value in the reporting currency; may be negative where refunds prevail.
+    orders
+        Count of orders.
+    has_purchase
+        Whether there was an order.
+    """
+
+    value: Floats
+    orders: Floats
+    has_purchase: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, rows: NDArray[Any]) -> Target:
+        """Return the rows named by a mask or by positions."""
+        return Target(self.value[rows], self.orders[rows], self.has_purchase[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Encoded features: what every model's ``fit`` and ``predict`` take as ``X``.
+
+    Attributes
+    ----------
+    customer_id
+        Keys, shape (n,).
+    cutoff_date
+        ``datetime64[D]``, shape (n,).
+    names
+        Columns of ``values``.
+    values
+        float32, shape (n, p); NaN is missing.
+    categorical
+        Names of the columns that hold category codes.
+    """
+
+    customer_id: NDArray[Any]
+    cutoff_date: NDArray[np.datetime64]
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    categorical: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def column(self, name: str) -> Floats:
+        """Return one column as float64.
+
+        Raises
+        ------
+        PanelError
+            If there is no such column.
+        """
+        if name not in self.names:
+            raise PanelError(f"the feature '{name}' is missing; a model needs it.")
+        return self.values[:, self.names.index(name)].astype(np.float64)
+
+    def take(self, rows: NDArray[Any]) -> Matrix:
+        """Return the rows named by a mask or by positions."""
+        return replace(
+            self,
+            customer_id=self.customer_id[rows],
+            cutoff_date=self.cutoff_date[rows],
+            values=self.values[rows],
+        )
+
+    def with_columns(self, columns: Mapping[str, Floats]) -> Matrix:
+        """Return a matrix with further columns at its end."""
+        if not columns:
+            return self
+        added = np.column_stack([np.asarray(c, dtype=np.float32) for c in columns.values()])
+        return replace(
+            self,
+            names=(*self.names, *columns),
+            values=np.ascontiguousarray(np.hstack([self.values, added.reshape(len(self), -1)])),
+        )
+
+    @property
+    def feature_types(self) -> list[str]:
+        """XGBoost's code of each column: 'c' for categories, 'q' for quantities."""
+        return ["c" if name in self.categorical else "q" for name in self.names]
+
+    def binned(self, max_bin: int) -> xgb.QuantileDMatrix:
+        """Return the matrix in XGBoost's bins; made once and shared between objectives."""
+        if max_bin not in self._binned:
+            self._binned[max_bin] = xgb.QuantileDMatrix(
+                self.values,
+                feature_names=list(self.names),
+                feature_types=self.feature_types,
+                enable_categorical=True,
+                max_bin=max_bin,
+            )
+        return self._binned[max_bin]
+
+    @cached_property
+    def _binned(self) -> dict[int, xgb.QuantileDMatrix]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """How raw feature columns become numbers. Fitted inside each fold, saved with the model.
+
+    Attributes
+    ----------
+    names
+        Columns, in order.
+    categories
+        For each categorical column its known values; a value's code is its place in the list,
+        and a value that is not in it is missing.
+    """
+
+    names: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, columns: Sequence[Feature]) -> Encoder:
+        """Learn the categories from rows of training cutoffs.
+
+        Columns that a model may not use are left out, as are columns without any value.
+        """
+        names, categories = [], {}
+        for feature in columns:
+            if not feature.is_model_input or feature.name not in frame:
+                continue
+            column = frame[feature.name]
+            if column.isna().all():
+                continue
+            names.append(feature.name)
+            if feature.kind == "categorical":
+                counts = column.dropna().astype(str).value_counts()
+                counts = counts[counts >= min(MIN_CATEGORY_ROWS, counts.max())]
+                # Most frequent first, ties by name: the codes do not depend on the order of rows.
+                ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+                categories[feature.name] = tuple(str(k) for k, _ in ranked[:MAX_CATEGORIES])
+        return cls(tuple(names), categories)
+
+    def transform(self, frame: pd.DataFrame) -> Matrix:
+        """Encode rows.
+
+        Raises
+        ------
+        PanelError
+            If a column that the model was trained on is missing.
+        """
+        missing = [name for name in self.names if name not in frame]
+        if missing:
+            raise PanelError(f"the features {missing} are missing; the model was trained on them.")
+        values = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        for k, name in enumerate(self.names):
+            if name in self.categories:
+                codes = {value: float(i) for i, value in enumerate(self.categories[name])}
+                column = frame[name].astype(object).map(lambda v, codes=codes: codes.get(str(v)))
+            else:
+                column = frame[name]
+            numbers = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+            # Infinite or beyond float32: as good as missing for a split.
+            values[:, k] = np.where(np.abs(numbers) < 1e37, numbers, np.nan)
+        return Matrix(
+            frame["customer_id"].to_numpy(dtype=object),
+            frame["cutoff_date"].to_numpy().astype("datetime64[D]"),
+            self.names,
+            values,
+            frozenset(self.categories),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "names": list(self.names),
+            "categories": {k: list(v) for k, v in sorted(self.categories.items())},
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Encoder:
+        """Read what ``to_dict`` gave."""
+        return cls(
+            tuple(document["names"]), {k: tuple(v) for k, v in document["categories"].items()}
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Customers at several cutoffs, with what was known then and what came to pass.
+
+    Attributes
+    ----------
+    features
+        One row per customer and cutoff, sorted by both; the registered columns beside the keys.
+    labels
+        One row per customer, cutoff and matured horizon: ``horizon_days``, ``label_value``,
+        ``label_orders``, ``has_purchase``.
+    columns
+        The registered features.
+    """
+
+    features: pd.DataFrame
+    labels: pd.DataFrame
+    columns: tuple[Feature, ...]
+
+    @classmethod
+    def build(
+        cls, features: pd.DataFrame, labels: pd.DataFrame, columns: Sequence[Feature]
+    ) -> Panel:
+        """Check and sort the two tables.
+
+        Raises
+        ------
+        PanelError
+            If a key or a column is missing, a key is null, or a row is there twice.
+        """
+        for name, frame, needed in (
+            ("features", features, KEYS),
+            ("labels", labels, [*KEYS, "horizon_days", *TARGETS]),
+        ):
+            missing = [column for column in needed if column not in frame]
+            if missing:
+                raise PanelError(f"the panel's {name} lack the columns {missing}.")
+            keys = frame[KEYS + (["horizon_days"] if name == "labels" else [])]
+            if keys.isna().any(axis=None):
+                raise PanelError(f"the panel's {name} hold rows without a key.")
+            if keys.duplicated().any():
+                raise PanelError(f"the panel's {name} hold a key twice.")
+        return cls(
+            _sorted_by_key(features, KEYS),
+            _sorted_by_key(labels, [*KEYS, "horizon_days"]),
+            tuple(columns),
+        )
+
+    @property
+    def cutoffs(self) -> tuple[Cutoff, ...]:
+        """The cutoffs that have features, oldest first."""
+        return tuple(Cutoff(day.date()) for day in sorted(self.features["cutoff_date"].unique()))
+
+    def for_cutoffs(self, cutoffs: Iterable[Cutoff]) -> Panel:
+        """Return the rows of some cutoffs."""
+        days = [pd.Timestamp(cutoff.day) for cutoff in cutoffs]
+        return replace(
+            self,
+            features=self.features[self.features["cutoff_date"].isin(days)],
+            labels=self.labels[self.labels["cutoff_date"].isin(days)],
+        )
+
+    def matrix(self, horizon_days: int) -> tuple[pd.DataFrame, Target]:
+        """Return the feature rows whose label over a horizon matured, and those labels.
+
+        Parameters
+        ----------
+        horizon_days
+            H of the labels.
+
+        Returns
+        -------
+        tuple
+            Raw feature rows, for an ``Encoder``, and the target, aligned.
+        """
+        labels = self.labels[self.labels["horizon_days"] == horizon_days]
+        rows = self.features.merge(labels[KEYS + TARGETS], on=KEYS, how="inner", validate="1:1")
+        target = Target(
+            rows["label_value"].to_numpy(dtype=np.float64, na_value=np.nan),
+            rows["label_orders"].to_numpy(dtype=np.float64, na_value=np.nan),
+            rows["has_purchase"].to_numpy(dtype=bool),
+        )
+        if not np.isfinite(target.value).all():
+            raise PanelError(f"labels over {horizon_days} days hold values that are not finite.")
+        return rows.drop(columns=TARGETS), target
+
+
+def _sorted_by_key(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    # One unit of time, or keys of the two tables would not meet.
+    days = pd.to_datetime(frame["cutoff_date"]).astype("datetime64[s]")
+    return frame.assign(cutoff_date=days).sort_values(keys, ignore_index=True)

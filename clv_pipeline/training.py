@@ -1,0 +1,423 @@
+"""Matured cutoffs become a challenger, with its backtest, its leaderboard and its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from clv_pipeline.evaluation.backtest import (
+    LEADERBOARD_MEASURES,
+    FoldResult,
+    Forecasts,
+    dump_forecasts,
+    make_leaderboard,
+    measure_folds,
+    run_fold,
+)
+from clv_pipeline.evaluation.champion import compare_with_champion
+from clv_pipeline.evaluation.gate import Decision, Policy, choose_serving, decide
+from clv_pipeline.models import store
+from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.candidates import CANDIDATES, COMPLEXITY, ENSEMBLE, PARTS, find_candidate
+from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.clv import HISTORY_ONLY, RATE_ONLY, CLVModel
+from clv_pipeline.models.ensemble import Blend
+from clv_pipeline.models.fold import (
+    FittedHorizon,
+    Histories,
+    NotTrainableError,
+    history_matrix,
+)
+from clv_pipeline.models.manifest import make_manifest
+from clv_pipeline.models.panel import Panel, PanelError
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff, Fold, backtest_folds, training_cutoffs, union_cutoffs
+
+if TYPE_CHECKING:
+    from clv_pipeline.features.registry import Feature
+
+Progress = Callable[[str, float], None]
+MIN_CUSTOMERS = 50
+
+
+class TrainingRefused(RuntimeError):  # noqa: N818 - the name says what happened, not a fault
+    """Nothing trustworthy can be learned from these data; the champion stays."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """A challenger and everything that the gate and the published tables need.
+
+    Attributes
+    ----------
+    model
+        The fitted model.
+    manifest
+        What it was made of: version, cutoffs, features, data hash, libraries, figures, settings.
+    leaderboard
+        ``scores.model_leaderboard``'s columns.
+    backtest_metrics
+        ``scores.backtest_metrics``' columns.
+    backtest
+        What serves, as it would have answered at the evaluation cutoffs.
+    champion_backtest
+        The champion's answers there, where it had not learned from those labels; None where no
+        champion can be read.
+    champion_version
+        The version that serves now, or None.
+    champion_as_of
+        The day up to which the champion had learned.
+    is_same_recipe
+        Whether the champion was made with the same settings, features and code.
+    notes
+        Sentences on what could not be done.
+    """
+
+    model: CLVModel
+    manifest: dict[str, Any]
+    leaderboard: pd.DataFrame
+    backtest_metrics: pd.DataFrame
+    backtest: tuple[Forecasts, ...]
+    champion_backtest: tuple[Forecasts, ...] | None = None
+    champion_version: str | None = None
+    champion_as_of: Cutoff | None = None
+    is_same_recipe: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which cutoffs one horizon needs."""
+
+    training: tuple[Cutoff, ...]
+    blend: tuple[Cutoff, ...]
+    folds: tuple[tuple[Fold, tuple[Cutoff, ...]], ...]
+
+
+def plan_horizon(settings: Settings, as_of: Cutoff, horizon_days: int, first_day: date) -> _Plan:
+    """Return the cutoffs that training one horizon needs, with those of its backtest."""
+    cadence = settings.cadence
+    common: dict[str, Any] = {
+        "first_day": first_day,
+        "step_days": cadence.training_step_days,
+        "count": cadence.training_cutoffs,
+        "min_history_days": cadence.min_history_days,
+    }
+
+    def matured_at(cutoffs: Sequence[Cutoff]) -> tuple[Cutoff, ...]:
+        return training_cutoffs(cutoffs[-1], horizon_days, **common) if cutoffs else ()
+
+    training = training_cutoffs(as_of, horizon_days, **common)
+    folds = backtest_folds(
+        as_of,
+        horizon_days,
+        folds=cadence.backtest_folds,
+        fold_step_days=cadence.training_step_days,
+        **common,
+    )
+    return _Plan(
+        training,
+        matured_at(training),
+        tuple((fold, matured_at(fold.training)) for fold in folds),
+    )
+
+
+def required_cutoffs(settings: Settings, as_of: Cutoff, first_day: date) -> tuple[Cutoff, ...]:
+    """List every cutoff whose features training for ``as_of`` and its backtest need.
+
+    Parameters
+    ----------
+    settings
+        Horizons and cadence.
+    as_of
+        The cutoff to train for.
+    first_day
+        First day with data.
+
+    Returns
+    -------
+    tuple of Cutoff
+        Oldest first; ``as_of`` itself is among them, for what is learned without labels.
+    """
+    groups: list[Sequence[Cutoff]] = [(as_of,)]
+    for horizon in settings.value.horizons:
+        plan = plan_horizon(settings, as_of, horizon, first_day)
+        groups += [plan.training, plan.blend]
+        for fold, blend in plan.folds:
+            groups += [(fold.evaluation,), fold.training, blend]
+    return union_cutoffs(groups)
+
+
+def train_challenger(
+    settings: Settings,
+    features: tuple[Feature, ...],
+    panel: Panel,
+    as_of: Cutoff,
+    run_id: str,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Fit a challenger on every matured cutoff, and backtest it with everything refitted.
+
+    Parameters
+    ----------
+    settings
+        Horizons, cadence, model.
+    features
+        The registered features; those of the panel must be among them.
+    panel
+        Features of ``required_cutoffs`` and their matured labels.
+    as_of
+        The cutoff to train for; no label reaches past it.
+    run_id
+        Written into the frames and the manifest.
+    progress
+        Called with a sentence and the share that is done.
+
+    Raises
+    ------
+    TrainingRefused
+        If there are too few customers, or no horizon and no purchase history can be learned from.
+    """
+    tell = progress or (lambda text, share: None)
+    panel = Panel(panel.features, _known_labels(panel, as_of), features)
+    _check_customers(panel, as_of)
+    histories = Histories(panel, settings.model.seed)
+    first_day = panel.cutoffs[0].day - timedelta(days=settings.cadence.min_history_days - 1)
+    model = CLVModel(settings.value.horizons, settings.value.yearly_discount_rate)
+    model.history_ = histories.at(as_of)
+    notes: list[str] = []
+    results: list[FoldResult] = []
+    served: list[Forecasts] = []
+    horizons: dict[str, Any] = {}
+    refusals: list[str] = []
+    share = 1.0 / len(settings.value.horizons)
+    for k, horizon in enumerate(settings.value.horizons):
+        options = FitOptions.from_settings(settings, horizon)
+        plan = plan_horizon(settings, as_of, horizon, first_day)
+        found: list[FoldResult] = []
+        for j, (fold, blend) in enumerate(reversed(plan.folds)):
+            tell(f"backtest of {horizon} days at {fold.evaluation}", share * (k + 0.1 * j))
+            with_slow = j == 0 or settings.model.candidates == "full"
+            try:
+                found.append(run_fold(panel, fold, blend, histories, options, with_slow=with_slow))
+            except (NotTrainableError, PanelError) as error:
+                notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
+        results += found
+        tell(f"training of {horizon} days", share * (k + 0.6))
+        name, reason = _fit_horizon(model, panel, plan, options, histories, found, as_of, refusals)
+        served += [result.forecasts(name) for result in found]
+        horizons[str(horizon)] = _describe_horizon(model, plan, horizon, name, reason, found)
+    if not model.fitted_ and refusals:
+        raise TrainingRefused("Training refused: " + " ".join(refusals))
+    if not model.fitted_ and model.history_ is None:
+        raise TrainingRefused(
+            "Training refused: no label has matured, and no purchase history can be fitted: "
+            + "; ".join(histories.failures.values())
+        )
+    notes += [f"Horizon {h}: {entry['status']}" for h, entry in horizons.items()]
+    notes += [f"No purchase history at {c}: {why}" for c, why in histories.failures.items()]
+    _fit_clusters(model, panel, as_of, settings)
+    measured = measure_folds(results)
+    manifest = make_manifest(settings, panel, as_of, run_id, model, horizons, notes)
+    leaderboard, metrics = _tables(measured, manifest, as_of, horizons)
+    manifest["figures"] = _figures(leaderboard)
+    tell("comparing with the champion", 0.98)
+    champion = compare_with_champion(settings.paths.models, panel, as_of, served, manifest)
+    tell("training is done", 1.0)
+    return TrainingResult(
+        model,
+        manifest,
+        leaderboard,
+        metrics,
+        tuple(served),
+        champion.backtest,
+        champion.version,
+        champion.as_of,
+        champion.is_same_recipe,
+        (*notes, *champion.notes),
+    )
+
+
+def decide_challenger(result: TrainingResult, policy: Policy | None = None) -> Decision:
+    """Ask the gate whether the challenger takes over."""
+    as_of = Cutoff.parse(result.manifest["as_of"])
+    newer = (as_of.day - result.champion_as_of.day).days if result.champion_as_of else 0
+    return decide(
+        result.backtest,
+        result.champion_backtest,
+        policy or Policy(),
+        has_champion=result.champion_version is not None,
+        days_newer=newer,
+        is_same_recipe=result.is_same_recipe,
+    )
+
+
+def save_challenger(settings: Settings, result: TrainingResult, decision: Decision) -> Path:
+    """Save the challenger with its backtest and the gate's decision, and promote it if decided.
+
+    Returns
+    -------
+    Path
+        The model's folder.
+    """
+    manifest = {
+        **result.manifest,
+        "decision": {"promote": decision.promote, "reason": decision.reason},
+    }
+    folder = settings.paths.models
+    folder.mkdir(parents=True, exist_ok=True)
+    path = store.save_model(folder, result.model, manifest, dump_forecasts(result.backtest))
+    if decision.promote:
+        version = str(manifest["model_version"])
+        store.promote(folder, version, decision.reason, str(manifest["run_id"]))
+    return path
+
+
+def _known_labels(panel: Panel, as_of: Cutoff) -> pd.DataFrame:
+    """Drop labels that reach past ``as_of``, whatever the table holds."""
+    ends = panel.labels["cutoff_date"] + pd.to_timedelta(panel.labels["horizon_days"], unit="D")
+    return panel.labels[ends <= pd.Timestamp(as_of.day)]
+
+
+def _check_customers(panel: Panel, as_of: Cutoff) -> None:
+    if as_of not in panel.cutoffs:
+        raise TrainingRefused(f"Training refused: the panel holds no features at {as_of}.")
+    newest = panel.for_cutoffs([as_of]).features
+    buyers = int((newest["count_order_days"].fillna(0) > 0).sum())
+    if buyers < MIN_CUSTOMERS:
+        raise TrainingRefused(
+            f"Training refused: {buyers} customers have ordered by {as_of}; "
+            f"at least {MIN_CUSTOMERS} are needed."
+        )
+
+
+def _fit_horizon(
+    model: CLVModel,
+    panel: Panel,
+    plan: _Plan,
+    options: FitOptions,
+    histories: Histories,
+    found: Sequence[FoldResult],
+    as_of: Cutoff,
+    refusals: list[str],
+) -> tuple[str, str]:
+    """Fit one horizon into the model; return what serves it and why."""
+    horizon = options.horizon_days
+    free = HISTORY_ONLY if model.history_ is not None else RATE_ONLY
+    model.served_by_[horizon] = free
+    if not plan.training:
+        reason = f"No label over {horizon} days has matured, so {free} serves."
+        model.confidence_[horizon] = ("low", reason)
+        return free, reason
+    fitted = FittedHorizon(options)
+    try:
+        fitted.fit(panel, plan.training, plan.blend, histories)
+    except NotTrainableError as error:
+        refusals.append(str(error))
+        reason = f"{error} So {free} serves."
+        model.confidence_[horizon] = ("low", reason)
+        return free, reason
+    if fitted.uses_history_ and model.history_ is None:
+        raise TrainingRefused(
+            f"Training refused: no purchase history at {as_of}: {histories.failures.get(as_of)}"
+        )
+    model.fitted_[horizon] = fitted
+    name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
+    if found:
+        model.confidence_[horizon] = ("high", "trained and backtested on matured cutoffs")
+        servable = [c.name for c in CANDIDATES if c.load is not None] + list(PARTS) + [ENSEMBLE]
+        backtests = {
+            n: [r.forecasts(n) for r in found] for n in servable if all(n in r.value for r in found)
+        }
+        name, reason = choose_serving(backtests, COMPLEXITY, ENSEMBLE, Policy())
+    else:
+        model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
+    model.served_by_[horizon] = name
+    if name in PARTS:
+        fitted.model_.value_blend_ = Blend.given({name: 1.0})
+    elif name != ENSEMBLE:
+        candidate = find_candidate(name)
+        rows, y = panel.for_cutoffs(plan.training).matrix(horizon)
+        if candidate.is_label_free:
+            rows = panel.for_cutoffs([as_of]).features
+            source = fitted.matrix(rows, model.history_)
+        else:
+            extra = histories.columns(rows, horizon) if fitted.uses_history_ else {}
+            source = fitted.encoder_.transform(rows).with_columns(extra)
+        model.simpler_[horizon] = candidate.make(options).fit(source, y)
+    return name, reason
+
+
+def _describe_horizon(
+    model: CLVModel,
+    plan: _Plan,
+    horizon: int,
+    name: str,
+    reason: str,
+    found: Sequence[FoldResult],
+) -> dict[str, Any]:
+    level, why = model.confidence_[horizon]
+    document: dict[str, Any] = {
+        "served_by": name,
+        "reason": reason,
+        "confidence": level,
+        "status": why,
+        "training_cutoffs": [str(c) for c in plan.training],
+        "evaluation_cutoffs": [str(r.fold.evaluation) for r in found],
+    }
+    fitted = model.fitted_.get(horizon)
+    if fitted is not None:
+        document |= {
+            "blend_rule": fitted.blend_rule_,
+            "weights": {
+                "value": fitted.model_.value_blend_.weights_,
+                "probability": fitted.model_.probability_blend_.weights_,
+                "orders": fitted.model_.orders_blend_.weights_,
+            },
+            "interval_shifts": list(fitted.model_.bounds_.shifts_),
+        }
+    return document
+
+
+def _fit_clusters(model: CLVModel, panel: Panel, as_of: Cutoff, settings: Settings) -> None:
+    rows = history_matrix(panel.for_cutoffs([as_of]).features)
+    clusters = BehaviourClusters(settings.model.clusters, settings.model.seed).fit(rows)
+    try:
+        previous = store.load_champion(settings.paths.models)[0].clusters_
+    except store.ModelStoreError:
+        previous = None
+    model.clusters_ = clusters.align(previous)
+
+
+def _tables(
+    measured: pd.DataFrame, manifest: dict[str, Any], as_of: Cutoff, horizons: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the leaderboard and the long table of measures, with run and version."""
+    stamps = {"model_version": manifest["model_version"], "run_id": manifest["run_id"]}
+    leaderboard = make_leaderboard(measured)
+    served = {int(h): entry["served_by"] for h, entry in horizons.items()}
+    leaderboard = leaderboard.assign(
+        is_champion=leaderboard["model"] == leaderboard["horizon_days"].map(served),
+        trained_for_date=as_of.day,
+        **stamps,
+    )
+    columns = ["model", "horizon_days", "evaluation_date", "slice_name", "slice_value"]
+    metrics = measured[[*columns, "measure", "figure"]].assign(**stamps)
+    return leaderboard, metrics
+
+
+def _figures(leaderboard: pd.DataFrame) -> dict[str, Any]:
+    """Return the newest figures of what serves, by horizon, for the manifest."""
+    found: dict[str, Any] = {}
+    serving = leaderboard[leaderboard["is_champion"].astype(bool)]
+    for row in serving.sort_values("evaluation_date").to_dict("records"):
+        found[str(row["horizon_days"])] = {
+            "evaluation_date": str(row["evaluation_date"]),
+            **{m: None if pd.isna(row[m]) else float(row[m]) for m in LEADERBOARD_MEASURES},
+        }
+    return found
