@@ -135,12 +135,13 @@ def test_collapsing_rows_changes_nothing() -> None:
     x = rng.integers(0, 3, 300).astype(float)
     recency = np.where(x > 0, observed, 0.0)
     columns, count, positions = collapse([x, recency, observed])
+    some_x, some_recency, some_observed = columns
     assert count.sum() == 300
     assert count.size == len({*zip(x, recency, observed, strict=True)})
     for column, original in zip(columns, (x, recency, observed), strict=True):
         np.testing.assert_array_equal(column[positions], original)
     whole = BGNBD(on_failure="keep").fit(x, recency, observed)
-    grouped = BGNBD(on_failure="keep").fit(*columns, weights=count)
+    grouped = BGNBD(on_failure="keep").fit(some_x, some_recency, some_observed, weights=count)
     assert whole.parameters_ == pytest.approx(grouped.parameters_)
     assert [a.size for a in collapse([np.array([])])[0]] == [0]
 

@@ -204,10 +204,21 @@ def test_customers_without_orders_are_worth_nothing() -> None:
     assert predicted.iloc[:2][missing].isna().all(axis=None)
 
 
+@pytest.mark.parametrize("purchases", list(PURCHASE_MODELS))
+def test_nobody_to_score_and_no_time_to_buy(purchases: str) -> None:
+    X = customers()
+    model = BTYDValueModel(purchases).fit(X)
+    assert model.predict(X.iloc[:0], 90).empty
+    nobody = pd.DataFrame({name: pd.array([pd.NA], dtype="Float64") for name in X})
+    assert model.predict(nobody, 90)["value"].tolist() == [0.0]
+    at_once = model.predict(X, 0)
+    zero = ["value", "probability_purchase", "expected_orders"]
+    assert (at_once[zero] == 0.0).all(axis=None)
+
+
 def test_refunds_beyond_the_orders_do_not_spoil_the_fit() -> None:
     X = customers()
-    X.iloc[0, X.columns.get_loc("sum_value")] = -50.0
-    X.iloc[1, X.columns.get_loc("sum_value")] = 0.0
+    X.loc[["c0", "c1"], "sum_value"] = [-50.0, 0.0]
     model = BTYDValueModel(count_first_order_in_spend=True).fit(X)
     assert model.spend_model_.count_excluded_ == 2
     assert (model.predict(X, 90)["value"] > 0).all()

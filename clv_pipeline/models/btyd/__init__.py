@@ -1,7 +1,7 @@
 """Buy-till-you-die models: who is still a customer, how often they will buy, what they will spend.
 
-All are fitted by maximum likelihood on four numbers per customer
-``frequency``, ``recency``, ``T`` and ``monetary_value``.
+All are fitted by maximum likelihood on four numbers per customer: ``frequency``, ``recency``, ``T``
+and ``monetary_value``. Each says in ``result_`` whether to believe it.
 """
 
 from clv_pipeline.models.btyd.base import PurchaseModel
