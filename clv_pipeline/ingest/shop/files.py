@@ -21,6 +21,7 @@ from clv_pipeline.ingest.shop.process import IntArray
 FileFormat = Literal["csv", "parquet"]
 FilesPer = Literal["all", "year", "month", "day"]
 SUFFIXES: dict[FileFormat, str] = {"csv": ".csv.gz", "parquet": ".parquet"}
+_MARK = "# A simulated shop: docs/simulated_shop.md says by which laws."
 _UNITS = {"year": "Y", "month": "M", "day": "D"}
 
 
@@ -115,20 +116,22 @@ class FileSet:
         return self._open[period]
 
 
-def write_bad_rows(path: Path, file_format: FileFormat, schema: pa.Schema, each: int) -> int:
+def write_bad_rows(
+    path: Path, file_format: FileFormat, schema: pa.Schema, start: date, each: int
+) -> int:
     """Write transactions that can't be read or believed, so many of each kind; return the rows.
 
     Parquet holds typed values, so that only the unbelievable kinds exist there.
     """
     if each == 0:
         return 0
-    good = {"user_id": "U0000000010", "ts": "2022-01-05T10:00:00+00:00", "amount": "10.00"}
+    good = {"user_id": "U0000000010", "ts": f"{start}T10:00:00+00:00", "amount": "10.00"}
     good |= {"currency": REPORTING_CURRENCY, "channel": "web", "quantity": "1"}
     kinds: list[dict[str, str | None]] = [
         {"amount": None},
         {"ts": None},
         {"ts": "1970-01-01T00:00:00+00:00"},
-        {"ts": "2099-01-01T00:00:00+00:00"},
+        {"ts": "2999-01-01T00:00:00+00:00"},
         {"currency": "XXX"},
     ]
     if file_format == "csv":
@@ -159,11 +162,11 @@ def write_bad_rows(path: Path, file_format: FileFormat, schema: pa.Schema, each:
     return len(rows)
 
 
-def write_config(folder: Path, file_format: FileFormat, inputs: dict[str, bool]) -> Path:
+def write_config(folder: Path, file_format: FileFormat, inputs: dict[str, bool]) -> None:
     """Write clv.toml for the files; ``inputs`` says of each whether it has a folder of its own."""
     suffix = SUFFIXES[file_format]
     lines = [
-        "# A simulated shop: docs/simulated_shop.md says by which laws.",
+        _MARK,
         "[project]",
         'name = "simulated_shop"',
         f'time_zone = "{TIME_ZONE}"',
@@ -176,19 +179,33 @@ def write_config(folder: Path, file_format: FileFormat, inputs: dict[str, bool])
         if name == "transactions":
             lines.append('exclude = [{ sql = "channel = \'test\'", reason = "a test order" }]')
         lines.append("")
-    path = folder / "clv.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    (folder / "clv.toml").write_text("\n".join(lines), encoding="utf-8")
 
 
 def clear_folder(folder: Path, inputs: dict[str, bool]) -> None:
-    """Take away what an earlier shop left in the folder, and nothing else."""
-    for name, has_folder in inputs.items():
-        if has_folder:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for suffix in SUFFIXES.values():
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
-    shutil.rmtree(folder / "truth", ignore_errors=True)
+    """Take away what an earlier simulated shop left in the folder, and nothing else.
+
+    Raises
+    ------
+    ValueError
+        If files that would be replaced are not those of a simulated shop.
+    """
+    config = folder / "clv.toml"
+    ours = [folder / name for name, has_folder in inputs.items() if has_folder]
+    ours += [folder / f"{name}{suffix}" for name in inputs for suffix in SUFFIXES.values()]
+    ours += [folder / "truth", config]
+    there = [path.name for path in ours if path.exists()]
+    is_shop = config.is_file() and config.read_bytes().startswith(_MARK.encode())
+    if there and not is_shop:
+        raise ValueError(
+            f"{folder} holds {', '.join(there)}, which no simulated shop wrote: "
+            "name an empty folder, so that nothing of yours is replaced."
+        )
+    for path in ours[:-1]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _as_text(table: pa.Table) -> pa.Table:

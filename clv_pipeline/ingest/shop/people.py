@@ -140,7 +140,7 @@ def user_rows(people: People, clock: Clock) -> pa.Table:
     has_first_account = (part == 0) & (people.switch_day[who] >= 0)
     number = people.number[who] + has_first_account
     signup_day = np.where(part == 1, people.switch_day[who], people.signup_day[who])
-    signup_second = people.signup_second[who]
+    signup_second = np.where(part == 1, 0, people.signup_second[who])
     after = part == 2
     day = np.where(after, people.change_day[who], signup_day)
     second = np.where(after, 43_200, signup_second)
@@ -205,7 +205,8 @@ def event_rows(
     idle_day = since + (rng.random(idle.size) * (leaves[idle] - since)).astype(np.int64)
     looking = np.concatenate([orders["customer"][looked], idle])
     looking_day = np.concatenate([before, idle_day])
-    fine = (looking_day >= np.maximum(people.signup_day[looking], 0)) & (looking_day < days)
+    opened = people.signup_day[looking] + (people.signup_second[looking] > 0)
+    fine = (looking_day >= np.maximum(opened, 0)) & (looking_day < days)
     looking, looking_day = looking[fine], looking_day[fine]
     person = np.concatenate([buying[0], looking])
     day = np.concatenate([buying[1], looking_day])

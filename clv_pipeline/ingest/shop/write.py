@@ -138,7 +138,7 @@ def write_shop(
     Parameters
     ----------
     folder
-        Where to write; the files of an earlier shop there are replaced.
+        Where to write; the files of an earlier simulated shop there are replaced.
     customers
         Buyers. Accounts that never order, guests and test orders come on top.
     days
@@ -166,7 +166,7 @@ def write_shop(
     Raises
     ------
     ValueError
-        If an argument makes no shop; the message says what is allowed.
+        If an argument makes no shop, or the folder holds other files of the same names.
     """
     parameters = parameters or ShopParameters()
     if orders_per_customer is not None:
@@ -181,6 +181,7 @@ def write_shop(
     clock = Clock.build(start, _EARLIEST_DAY, days + 1, TIME_ZONE)
     folder.mkdir(parents=True, exist_ok=True)
     clear_folder(folder, _INPUTS)
+    write_config(folder, file_format, _INPUTS)
     inputs = {
         name: FileSet(
             folder / name if has_folder else folder,
@@ -250,6 +251,7 @@ def write_shop(
         folder / "transactions" / f"unreadable_rows{suffix}",
         file_format,
         schema,
+        start,
         parameters.bad_rows,
     )
     _count(planted, "quarantine:transactions", bad)
@@ -259,7 +261,6 @@ def write_shop(
         planted["files_delivered_twice"] = 1
     count_rows = {name: file_set.count_rows for name, file_set in inputs.items()}
     count_rows["transactions"] += bad
-    write_config(folder, file_format, _INPUTS)
     text = json.dumps(dict(sorted(planted.items())), indent=2) + "\n"
     (folder / "truth" / "planted.json").write_text(text, encoding="utf-8")
     return Shop(folder, start, clock.date(days - 1), rate_scale, count_rows, planted)
