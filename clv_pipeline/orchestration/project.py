@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from clv_pipeline.orchestration import ledger
-from clv_pipeline.orchestration.partitions import PARTITION_TAG
+from clv_pipeline.orchestration.partitions import CUTOFF_TAG, PARTITION_TAG
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import RunUnderWayError, hold_run_lock
@@ -28,9 +28,12 @@ class Project:
     ----------
     settings
         Those of the project that the code location serves.
+    record
+        The run; None outside of one.
     """
 
     settings: Settings
+    record: ledger.RunRecord | None = None
 
 
 @contextmanager
@@ -85,8 +88,9 @@ def project_resource(settings: Settings) -> dg.ResourceDefinition:
         record = ledger.RunRecord(run.run_id, _job(run), Cutoff.parse(key) if key else None)
         with hold_lock_once(settings, context.resource_config["wait_seconds"]):
             report_killed(context.instance, ledger.begin_run(settings, record))
+            context.instance.add_run_tags(run.run_id, {CUTOFF_TAG: key} if key else {})
             try:
-                yield Project(settings)
+                yield Project(settings, record)
             finally:
                 message = first_failure(context.instance, run.run_id)
                 ledger.end_run(settings, record, "failed" if message else "succeeded", message)

@@ -1,0 +1,96 @@
+"""Gates as blocking asset checks: what depends on a checked asset waits for its gate."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from clv_pipeline.ingest.contract import CONTRACTS
+from clv_pipeline.orchestration.common import POOL, describe
+from clv_pipeline.orchestration.partitions import run_cutoff
+from clv_pipeline.orchestration.previews import SUMMARY, preview
+from clv_pipeline.orchestration.project import Project
+
+if TYPE_CHECKING:
+    from data_quality.gates import GateReport
+
+# Gate -> the asset that carries it (what the next step reads), and what else it looks at.
+GATES: dict[str, tuple[list[str], list[list[str]]]] = {
+    "raw": (
+        ["raw", "transactions"],
+        [["raw", name] for name in CONTRACTS if name != "transactions"],
+    ),
+    "staging": (["intermediate", "int_customer_days"], [["staging", "stg_transactions"]]),
+    "as_of": (
+        ["as_of", "customer_spine"],
+        [["as_of", "customer_history"], ["as_of", "customer_labels"]],
+    ),
+    "features": (["features", "customer_features"], []),
+    "predictions": (["scores", "customer_predictions"], []),
+}
+DESCRIPTIONS = {
+    "raw": "What arrived: schema, volume, freshness, share of quarantined rows, sizes of amounts.",
+    "staging": "Keys, ranges, currencies; value is conserved.",
+    "as_of": "No leakage: nothing after the cutoff in the past, nothing before it in a label.",
+    "features": "Ranges, nulls, and drift against the last good run.",
+    "predictions": "Finite, monotone in the horizon, quantiles in order, total within a band.",
+}
+
+
+def build_gates(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
+    """Return a blocking check per gate."""
+    return [_build_gate(gate, partitions) for gate in GATES]
+
+
+def _build_gate(gate: str, partitions: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
+    asset, others = GATES[gate]
+
+    @dg.asset_check(
+        asset=dg.AssetKey(asset),
+        name=f"{gate}_gate",
+        additional_deps=[dg.AssetKey(key) for key in others],
+        blocking=True,
+        pool=POOL,
+        partitions_def=partitions,
+        description=DESCRIPTIONS[gate],
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, project: dg.ResourceParam[Project]
+    ) -> dg.AssetCheckResult:
+        return run_gate_check(gate, context, project)
+
+    return check
+
+
+def run_gate_check(gate: str, context: Any, project: Project) -> dg.AssetCheckResult:
+    """Run a gate, keep its results in ``ops.data_quality``, and say how it ended."""
+    # Great Expectations takes seconds to import.
+    from data_quality.gates import record_results, run_gate
+
+    try:
+        report = run_gate(project.settings, gate, run_cutoff(context), context.run.run_id)
+        record_results(project.settings, report)
+    except Exception as error:
+        raise dg.Failure(
+            f"The gate '{gate}' could not be run: {describe(error)}", allow_retries=False
+        ) from error
+    return dg.AssetCheckResult(
+        passed=report.is_passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=report.sentence,
+        metadata=describe_gate(report),
+    )
+
+
+def describe_gate(report: "GateReport") -> dict[str, Any]:
+    """Return a gate's report as metadata: the checks that failed, or all of them."""
+    results = report.results
+    failed = results[~results["is_passed"].astype(bool)]
+    shown = failed if len(failed) else results
+    columns = ["check_name", "column_name", "severity", "observed", "expected", "message"]
+    renamed = shown[columns].rename(columns={"check_name": "check", "column_name": "column"})
+    return {
+        SUMMARY: report.sentence,
+        "checks": len(results),
+        "failed": len(failed),
+        "results": preview(renamed, rows=30),
+    }

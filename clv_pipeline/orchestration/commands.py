@@ -1,0 +1,145 @@
+"""What the verbs of the command line do, beyond a single call."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from clv_pipeline import transform
+from clv_pipeline.ingest.landing import land_inputs
+from clv_pipeline.models import store
+from clv_pipeline.orchestration.automation import SCORING_JOB, TRAINING_JOB
+from clv_pipeline.orchestration.code_location import build_definitions
+from clv_pipeline.orchestration.environment import prepare_environment
+from clv_pipeline.orchestration.partitions import data_days
+from clv_pipeline.orchestration.project import tidy_killed_runs
+from clv_pipeline.orchestration.running import Runner, RunOutcome
+from clv_pipeline.orchestration.tables_view import print_frame, read_published
+from clv_pipeline.progress import Progress
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
+
+
+@contextmanager
+def hold_runner(settings: Settings) -> Iterator[Runner]:
+    """Open what runs jobs, holding the run lock meanwhile."""
+    with Progress() as progress:
+        runner = Runner(settings, build_definitions, progress)
+        with runner.hold():
+            yield runner
+
+
+def run(runner: Runner, cutoff: Cutoff | None, train: bool | None) -> None:
+    """Score and publish one cutoff; train first when asked to, or when there is no champion."""
+    cutoff = choose_cutoff(runner, cutoff)
+    if train or (train is None and store.champion_version(runner.settings.paths.models) is None):
+        run_job(runner, TRAINING_JOB, cutoff)
+    run_job(runner, SCORING_JOB, cutoff)
+    say_where(runner)
+
+
+def train(runner: Runner, cutoff: Cutoff | None) -> None:
+    """Train a challenger."""
+    run_job(runner, TRAINING_JOB, choose_cutoff(runner, cutoff))
+
+
+def backfill(runner: Runner, cutoffs: Sequence[Cutoff]) -> None:
+    """Score and publish several cutoffs, oldest first."""
+    for number, cutoff in enumerate(cutoffs, 1):
+        runner.progress.say(f"Day {number} of {len(cutoffs)}")
+        run_job(runner, SCORING_JOB, cutoff)
+    say_where(runner)
+
+
+def choose_cutoff(runner: Runner, cutoff: Cutoff | None) -> Cutoff:
+    """Land what is new, and take the last day with data when no cutoff was named."""
+    if cutoff is not None:
+        return cutoff
+    runner.progress.begin("landing")
+    report = land_inputs(runner.settings, "command-line", received_at=datetime.now(UTC))
+    runner.progress.end("landing", report.inputs["transactions"].sentence)
+    chosen = runner.default_cutoff()
+    runner.progress.say(f"As of {chosen}, the last day with data that is over.")
+    return chosen
+
+
+def run_job(runner: Runner, job: str, cutoff: Cutoff) -> RunOutcome:
+    """Run one job and say how long it took."""
+    runner.progress.say(f"{job.replace('_', ' ')} as of {cutoff}")
+    outcome = runner.run(job, cutoff)
+    runner.progress.say(f"   done in {outcome.seconds:.0f} s, run {outcome.run_id}")
+    return outcome
+
+
+def say_where(runner: Runner) -> None:
+    """Say where the published tables are."""
+    runner.progress.say(f"published  {runner.settings.paths.published_database}, Parquet beside it")
+
+
+def show_answer(runner: Runner, folder: Path) -> None:
+    """Print five rows of the answer, the model beside the baselines, and what to do next."""
+    settings = runner.settings
+    horizon = settings.value.churn_days
+    print_frame(
+        read_published(
+            settings,
+            f"SELECT customer_id, clv_{horizon}d, clv_{horizon}d_p10, clv_{horizon}d_p90, "
+            f"probability_purchase_{horizon}d, historic_value, segment, value_tier, confidence "
+            "FROM clv.customer_clv ORDER BY clv_rank LIMIT 5",
+        ),
+        title="The five most valuable customers (clv.customer_clv)",
+    )
+    board = read_published(settings, _LEADERBOARD)
+    print_frame(board, title="How good is it? (clv.model_leaderboard, * serves)")
+    runner.progress.say(
+        f"""What to do next
+  cd {folder}
+  clv sql "SELECT * FROM segment_profile"     ask the published tables
+  clv status                                  how fresh they are
+  clv dev                                     the same runs in Dagster's UI
+  clv init YOUR_FILES...                      the same on your own data, in a folder of your own"""
+    )
+
+
+_LEADERBOARD = """
+SELECT
+    if(is_champion, '* ', '  ') || model AS model,
+    horizon_days,
+    evaluation_date,
+    round(normalized_gini, 3) AS normalized_gini,
+    round(spearman, 3) AS spearman,
+    round(rmse, 2) AS rmse,
+    round(total_bias, 3) AS total_bias,
+    round(top_10_capture, 3) AS top_10_capture
+FROM clv.model_leaderboard
+QUALIFY evaluation_date = max(evaluation_date) OVER (PARTITION BY horizon_days)
+    AND horizon_days = max(horizon_days) OVER ()
+ORDER BY normalized_gini DESC
+"""
+
+
+def run_dbt_command(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run dbt's own command line in the installed project; return its exit code."""
+    prepare_environment(settings)
+    project = transform.install_dbt_project(settings)
+    days = data_days(settings)
+    last = Cutoff(days[1]) if days else Cutoff.parse("2000-01-01")
+    environment = os.environ | transform.dbt_environment(settings)
+    variables = transform.dbt_variables(settings, (last,), last, "command-line")
+    if "--vars" not in arguments:
+        arguments = [*arguments, "--vars", json.dumps(variables)]
+    program = str(Path(sys.executable).parent / "dbt")
+    return subprocess.call([program, *arguments], cwd=project, env=environment)  # noqa: S603
+
+
+def prepare_dev(settings: Settings) -> None:
+    """Make ready what the UI needs, and tidy up after runs that were killed."""
+    prepare_environment(settings)
+    with dg.DagsterInstance.get() as instance:
+        tidy_killed_runs(settings, instance)

@@ -1,0 +1,52 @@
+"""What the assets have in common: who answers for them, how they are tried again, their pool."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import duckdb
+
+from clv_pipeline.warehouse import WarehouseError
+
+OWNER = "team:customer-value"
+# Steps of one run follow each other; the pool keeps steps of other runs from writing meanwhile.
+POOL = "warehouse"
+# For faults that pass, such as a file that another program holds for a moment.
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+BACKFILL = dg.BackfillPolicy.multi_run(1)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn an error into a failure that says why in a sentence; only passing faults are retried.
+
+    Raises
+    ------
+    dagster.Failure
+        Not to be tried again: the same input would fail in the same way.
+    """
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except Exception as error:
+        if is_passing_fault(error):
+            raise
+        raise dg.Failure(describe(error), allow_retries=False) from error
+
+
+def is_passing_fault(error: BaseException | None) -> bool:
+    """Whether the same step may succeed a moment later."""
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    if isinstance(error, OSError | duckdb.IOException):
+        return True
+    return isinstance(error, WarehouseError) and is_passing_fault(error.__cause__)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as a sentence; those of this project are sentences already."""
+    text = str(error).strip() or type(error).__name__
+    if type(error).__module__.partition(".")[0] in ("clv_pipeline", "data_quality"):
+        return text
+    return f"{type(error).__name__}: {text}"

@@ -1,0 +1,161 @@
+"""Run a part of the dbt project and read back what it did, model by model and test by test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clv_pipeline import transform
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import open_warehouse, quote_identifier
+
+# What a model's failure says when trying again may help.
+_PASSING_FAULTS = ("lock on file", "conflicting lock", "temporarily unavailable")
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """A model that was built.
+
+    Attributes
+    ----------
+    node
+        dbt's unique id.
+    seconds
+        How long it took.
+    count_rows
+        Rows of its table; None for a view.
+    """
+
+    node: str
+    seconds: float
+    count_rows: int | None
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A test that ran.
+
+    Attributes
+    ----------
+    node
+        dbt's unique id.
+    is_passed
+        Whether it held.
+    is_warning
+        Whether a failure lets the run go on.
+    count_failed
+        Rows that broke the rule.
+    message
+        What dbt says of a failure.
+    """
+
+    node: str
+    is_passed: bool
+    is_warning: bool
+    count_failed: int
+    message: str | None
+
+
+@dataclass(frozen=True)
+class DbtReport:
+    """What one call of dbt did.
+
+    Attributes
+    ----------
+    models, tests
+        In the order in which they ended.
+    error
+        What stopped it, in a sentence; None when nothing did.
+    """
+
+    models: tuple[ModelResult, ...]
+    tests: tuple[TestResult, ...]
+    error: str | None
+
+    @property
+    def is_passing_fault(self) -> bool:
+        """Whether trying again may help."""
+        text = (self.error or "").lower()
+        return any(fault in text for fault in _PASSING_FAULTS)
+
+    @property
+    def summary(self) -> str:
+        """What was built, in a line."""
+        rows = max((model.count_rows or 0 for model in self.models), default=0)
+        parts = [f"{len(self.models)} models", f"{rows:,} rows in the largest table"]
+        if self.tests:
+            passed = sum(test.is_passed for test in self.tests)
+            parts.append(f"{passed} of {len(self.tests)} tests passed")
+        return ", ".join(parts)
+
+
+def build_models(
+    settings: Settings,
+    select: Sequence[str],
+    cutoffs: Sequence[Cutoff],
+    data_through: Cutoff,
+    run_id: str,
+) -> DbtReport:
+    """Build models with their tests.
+
+    Parameters
+    ----------
+    select
+        dbt selectors, all of which are built.
+    cutoffs
+        What the as-of tables and the features are built for.
+    data_through
+        The day up to which the data are taken to be complete.
+    """
+    results = settings.paths.dbt_target / "run_results.json"
+    results.unlink(missing_ok=True)
+    arguments = ["build", "--select", *select]
+    variables = transform.dbt_variables(settings, cutoffs, data_through, run_id)
+    error = None
+    try:
+        transform.run_dbt(settings, arguments, variables)
+    except transform.TransformError as failure:
+        error = str(failure)
+    found = json.loads(results.read_text())["results"] if results.exists() else []
+    models = [entry for entry in found if entry["unique_id"].startswith("model.")]
+    built = [entry for entry in models if entry["status"] in ("success", "no-op", "reused")]
+    counts = _count_rows(settings, [entry["relation_name"] for entry in built])
+    return DbtReport(
+        tuple(
+            ModelResult(
+                entry["unique_id"], entry["execution_time"], counts.get(entry["relation_name"])
+            )
+            for entry in built
+        ),
+        tuple(_test_result(entry) for entry in found if entry["unique_id"].startswith("test.")),
+        error,
+    )
+
+
+def _test_result(entry: dict[str, Any]) -> TestResult:
+    return TestResult(
+        entry["unique_id"],
+        entry["status"] == "pass",
+        entry["status"] == "warn",
+        int(entry["failures"] or 0),
+        entry["message"] or None,
+    )
+
+
+def _count_rows(settings: Settings, relations: Sequence[str]) -> dict[str, int]:
+    # Counting a table reads its statistics alone; counting a view would run it.
+    with open_warehouse(settings, read_only=True) as connection:
+        tables = connection.execute(
+            "SELECT database_name, schema_name, table_name FROM duckdb_tables()"
+        ).fetchall()
+        counts = {}
+        for parts in tables:
+            relation = ".".join(quote_identifier(part) for part in parts)
+            if relation in relations:
+                row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
+                counts[relation] = int(row[0]) if row else 0
+    return counts

@@ -1,0 +1,219 @@
+"""What the training job does, step by step, as plain functions over the warehouse and the store."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from clv_pipeline.orchestration.partitions import data_days
+from clv_pipeline.settings import ModelSettings, Settings
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import (
+    has_table,
+    open_warehouse,
+    read_frame,
+    replace_rows,
+    write_atomically,
+)
+
+CHALLENGER = "challenger.json"
+LEADERBOARD, METRICS = "leaderboard.parquet", "backtest_metrics.parquet"
+Tell = Callable[[str, float], None]
+
+
+class LearningError(RuntimeError):
+    """A step of training lacks what an earlier step makes; the message says which."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a challenger.
+
+    Attributes
+    ----------
+    version
+        The challenger.
+    champion
+        The version that serves from now on.
+    is_promoted
+        Whether the challenger took over.
+    reason
+        The gate's reason in words.
+    """
+
+    version: str
+    champion: str
+    is_promoted: bool
+    reason: str
+
+
+def matured_cutoffs(settings: Settings, cutoff: Cutoff) -> tuple[Cutoff, ...]:
+    """Return the cutoffs that training for a day needs, given the data that have landed.
+
+    Raises
+    ------
+    LearningError
+        If no transaction has landed.
+    """
+    from clv_pipeline.training import required_cutoffs
+
+    days = data_days(settings)
+    if days is None:
+        raise LearningError("No transaction has landed, so there is nothing to learn from.")
+    return required_cutoffs(settings, cutoff, days[0])
+
+
+def train(
+    settings: Settings,
+    cutoff: Cutoff,
+    run_id: str,
+    tell: Tell | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fit a challenger, ask the gate about it, and save it with its figures.
+
+    Parameters
+    ----------
+    overrides
+        Settings of [model] that differ from clv.toml in this run.
+
+    Returns
+    -------
+    tuple
+        The challenger's manifest and its leaderboard.
+    """
+    from clv_pipeline.evaluation.backtest import dump_forecasts
+    from clv_pipeline.features.registry import load_features
+    from clv_pipeline.models import store
+    from clv_pipeline.models.panel import Panel
+    from clv_pipeline.training import decide_challenger, train_challenger
+
+    if overrides:
+        model = ModelSettings.model_validate({**settings.model.model_dump(), **overrides})
+        settings = settings.model_copy(update={"model": model})
+    columns = load_features(settings.paths.dbt_project)
+    features, labels = _read_panel(settings, matured_cutoffs(settings, cutoff))
+    panel = Panel.build(features, labels, columns)
+    result = train_challenger(settings, columns, panel, cutoff, run_id, tell)
+    decision = decide_challenger(result)
+    manifest = {
+        **result.manifest,
+        "decision": {"promote": decision.promote, "reason": decision.reason},
+    }
+    figures = {
+        LEADERBOARD: _to_parquet(result.leaderboard),
+        METRICS: _to_parquet(result.backtest_metrics),
+    }
+    folder = settings.paths.models
+    folder.mkdir(parents=True, exist_ok=True)
+    store.save_model(folder, result.model, manifest, dump_forecasts(result.backtest) | figures)
+    # A version that was there keeps its manifest; today's decision may be another one.
+    pointer = {"model_version": manifest["model_version"], **manifest["decision"]}
+    write_atomically(folder / CHALLENGER, json.dumps(pointer, indent=1).encode())
+    return manifest, result.leaderboard
+
+
+def promote_if_better(settings: Settings, run_id: str) -> Verdict:
+    """Carry out what the gate decided about the newest challenger.
+
+    Raises
+    ------
+    LearningError
+        If there is no challenger.
+    """
+    from clv_pipeline.models import store
+
+    folder = settings.paths.models
+    path = folder / CHALLENGER
+    if not path.exists():
+        raise LearningError("There is no challenger: run the job 'training'.")
+    pointer = json.loads(path.read_text(encoding="utf-8"))
+    version, reason = str(pointer["model_version"]), str(pointer["reason"])
+    if pointer["promote"]:
+        store.promote(folder, version, reason, run_id)
+    champion = store.champion_version(folder)
+    if champion is None:
+        raise LearningError(f"{version} was not promoted and there is no champion: {reason}")
+    return Verdict(version, champion, champion == version, reason)
+
+
+def post_figures(settings: Settings) -> tuple[pd.DataFrame, int]:
+    """Put the newest challenger's and the champion's figures into ``scores``, and mark what serves.
+
+    Returns
+    -------
+    tuple
+        The newest challenger's leaderboard, and how many further measures were written.
+    """
+    from clv_pipeline.models import store
+
+    folder = settings.paths.models
+    challenger = json.loads((folder / CHALLENGER).read_text(encoding="utf-8"))
+    champion = store.champion_version(folder)
+    versions = dict.fromkeys([champion, str(challenger["model_version"])])
+    shown, count_metrics = pd.DataFrame(), 0
+    with open_warehouse(settings) as connection:
+        for version in filter(None, versions):
+            files, _ = store.load_files(folder, version)
+            for table, name in (("model_leaderboard", LEADERBOARD), ("backtest_metrics", METRICS)):
+                frame = pd.read_parquet(io.BytesIO(files[name]))
+                replace_rows(connection, f"scores.{table}", frame, {"model_version": version})
+                if name == LEADERBOARD:
+                    shown = frame
+                else:
+                    count_metrics = len(frame)
+    mark_champion(settings)
+    return shown, count_metrics
+
+
+def mark_champion(settings: Settings) -> None:
+    """Set ``is_champion`` of the leaderboard to the models that serve each horizon now."""
+    from clv_pipeline.models import store
+
+    folder = settings.paths.models
+    champion = store.champion_version(folder)
+    if champion is None or not settings.paths.warehouse.exists():
+        return
+    horizons = store.read_manifest(folder, champion)["horizons"]
+    with open_warehouse(settings) as connection:
+        if not has_table(connection, "scores", "model_leaderboard"):
+            return
+        connection.begin()
+        connection.execute("UPDATE scores.model_leaderboard SET is_champion = false")
+        for horizon, entry in horizons.items():
+            connection.execute(
+                "UPDATE scores.model_leaderboard SET is_champion = true "
+                "WHERE model_version = ? AND horizon_days = ? AND model = ?",
+                [champion, int(horizon), entry["served_by"]],
+            )
+        connection.commit()
+
+
+def _read_panel(
+    settings: Settings, cutoffs: tuple[Cutoff, ...]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    days = [cutoff.day for cutoff in cutoffs]
+    where = "WHERE list_contains(?, cutoff_date)"
+    with open_warehouse(settings, read_only=True) as connection:
+        features = read_frame(
+            connection, f"SELECT * FROM features.customer_features {where}", [days]
+        )
+        labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", [days])
+    missing = set(days) - set(features["cutoff_date"].dt.date)
+    if missing:
+        raise LearningError(
+            f"There are no features as of {min(missing)}, which training needs: run the job "
+            "'training', which builds them."
+        )
+    return features, labels
+
+
+def _to_parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,176 @@
+"""The training job's own assets: challenger, champion, leaderboard."""
+
+from enum import Enum
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from clv_pipeline.orchestration import learning
+from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
+from clv_pipeline.orchestration.partitions import run_cutoff
+from clv_pipeline.orchestration.previews import SUMMARY, describe_rows, plot_bars, preview
+from clv_pipeline.orchestration.project import Project
+
+GROUP = "model"
+CHALLENGER = dg.AssetKey("challenger_model")
+CHAMPION = dg.AssetKey("champion_model")
+LEADERBOARD = dg.AssetKey(["scores", "model_leaderboard"])
+METRICS = dg.AssetKey(["scores", "backtest_metrics"])
+TRAINING_ASSETS = (CHALLENGER, CHAMPION, LEADERBOARD, METRICS)
+FEATURES = dg.AssetKey(["features", "customer_features"])
+LABELS = dg.AssetKey(["as_of", "customer_labels"])
+
+
+class Candidates(Enum):
+    """Which comparisons each backtest fold makes."""
+
+    standard = "standard"
+    full = "full"
+
+
+class ChallengerConfig(dg.Config):
+    """Where this run differs from [model] in clv.toml; empty fields do not differ."""
+
+    seed: int | None = Field(default=None, ge=0, description="Of every random draw.")
+    trees: int | None = Field(default=None, ge=1, le=5_000, description="Of each boosted model.")
+    max_training_rows: int | None = Field(
+        default=None, ge=1_000, description="A larger panel is sampled."
+    )
+    clusters: int | None = Field(default=None, ge=2, le=20, description="Of K-means.")
+    candidates: Candidates | None = Field(
+        default=None, description="full: slow comparisons in every fold, too."
+    )
+
+
+def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """Return the assets that train and choose what serves."""
+    common: dict[str, Any] = {
+        "partitions_def": partitions,
+        "backfill_policy": BACKFILL,
+        "group_name": GROUP,
+        "owners": [OWNER],
+        "retry_policy": RETRY,
+        "pool": POOL,
+    }
+
+    @dg.asset(
+        key=CHALLENGER,
+        deps=[FEATURES, LABELS],
+        kinds={"python", "xgboost", "scikitlearn"},
+        description="An ensemble of buy-till-you-die models, K-means and XGBoost, trained on "
+        "matured cutoffs and backtested on later ones, saved as data with its manifest.",
+        **common,
+    )
+    def challenger_model(
+        context: dg.AssetExecutionContext,
+        config: ChallengerConfig,
+        project: dg.ResourceParam[Project],
+    ) -> dg.MaterializeResult[Any]:
+        overrides = {
+            name: value.value if isinstance(value, Enum) else value
+            for name, value in config
+            if value is not None
+        }
+        with explained():
+            manifest, board = learning.train(
+                project.settings,
+                run_cutoff(context),
+                context.run_id,
+                lambda text, share: context.log.info(f"{text} ({share:.0%})"),
+                overrides,
+            )
+        for note in manifest["notes"]:
+            context.log.info(note)
+        version = manifest["model_version"]
+        summary = (
+            f"{version}: {manifest['count_rows']:,} rows of {len(manifest['cutoffs'])} cutoffs"
+        )
+        return dg.MaterializeResult(
+            metadata={
+                **describe_rows(manifest["count_rows"], summary),
+                "model version": version,
+                "horizons": dg.MetadataValue.json(manifest["horizons"]),
+                "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in manifest["notes"])),
+                **_show_board(board),
+            }
+        )
+
+    @dg.asset(
+        key=CHAMPION,
+        deps=[CHALLENGER],
+        kinds={"python"},
+        description="The model that serves. A challenger takes over when the gate finds it better "
+        "on a named measure and worse on none; otherwise the champion stays.",
+        **common,
+    )
+    def champion_model(
+        context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult[Any]:
+        with explained():
+            verdict = learning.promote_if_better(project.settings, context.run_id)
+        word = "serves now" if verdict.is_promoted else f"does not serve, {verdict.champion} stays"
+        return dg.MaterializeResult(
+            metadata={
+                SUMMARY: f"{verdict.version} {word}: {verdict.reason}",
+                "champion": verdict.champion,
+                "challenger": verdict.version,
+                "promoted": verdict.is_promoted,
+                "reason": verdict.reason,
+            }
+        )
+
+    @dg.multi_asset(
+        name="leaderboard",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[CHAMPION],
+                group_name=GROUP,
+                owners=[OWNER],
+                kinds={"python", "duckdb"},
+                description=text,
+            )
+            for key, text in (
+                (LEADERBOARD, "How good each model and baseline was on later cutoffs."),
+                (METRICS, "Every measure of every model, by slice of customers."),
+            )
+        ],
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        retry_policy=RETRY,
+        pool=POOL,
+    )
+    def leaderboard(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Any:
+        with explained():
+            board, count_metrics = learning.post_figures(project.settings)
+        summary = f"{board['model'].nunique()} models compared"
+        yield dg.MaterializeResult(
+            asset_key=LEADERBOARD,
+            metadata={**describe_rows(len(board), summary), **_show_board(board)},
+        )
+        yield dg.MaterializeResult(
+            asset_key=METRICS, metadata=describe_rows(count_metrics, summary)
+        )
+
+    return [challenger_model, champion_model, leaderboard]
+
+
+def _show_board(board: Any) -> dict[str, Any]:
+    if board.empty:
+        return {}
+    newest = board[board["evaluation_date"] == board["evaluation_date"].max()]
+    longest = newest[newest["horizon_days"] == newest["horizon_days"].max()]
+    ranked = longest.sort_values("normalized_gini", ascending=False)
+    serving = ranked.loc[ranked["is_champion"].astype(bool), "model"]
+    days = int(longest["horizon_days"].iloc[0])
+    columns = ["model", "normalized_gini", "spearman", "rmse", "total_bias", "top_10_capture"]
+    return {
+        "leaderboard": preview(ranked[columns], rows=20),
+        "ranking": plot_bars(
+            list(ranked["model"]),
+            list(ranked["normalized_gini"]),
+            title=f"Normalized Gini over {days} days at {longest['evaluation_date'].iloc[0]}",
+            marked=None if serving.empty else str(serving.iloc[0]),
+        ),
+    }
