@@ -1,0 +1,277 @@
+"""The tables that Python writes for dbt to read: their columns, types and meaning, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from clv_pipeline.warehouse import quote_identifier
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name, kind, description
+        Its name, its DuckDB type, and what it means.
+    """
+
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the warehouse.
+
+    Attributes
+    ----------
+    description
+        What one row is.
+    columns
+        Its columns, in order.
+    """
+
+    description: str
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column:
+        """Return the column of that name.
+
+        Raises
+        ------
+        KeyError
+            If the table has no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"the table has no column '{name}'")
+
+
+_CUSTOMER = Column("customer_id", "VARCHAR", "The customer, as accounts were merged at the cutoff.")
+_CUTOFF = Column("cutoff_date", "DATE", "The business day up to and including which was known.")
+_HORIZON = Column("horizon_days", "INTEGER", "Days after the cutoff that are predicted.")
+_MODEL_VERSION = Column("model_version", "VARCHAR", "The version of the model that scored.")
+_RUN = Column("run_id", "VARCHAR", "The run that wrote the row.")
+
+SCORE_TABLES: dict[str, Table] = {
+    "customer_predictions": Table(
+        "What a customer is predicted to bring over one horizon after one cutoff.",
+        (
+            _CUSTOMER,
+            _CUTOFF,
+            _HORIZON,
+            Column("clv", "DOUBLE", "Expected value over the horizon, reporting currency."),
+            Column("clv_p10", "DOUBLE", "Value that 10 % of the outcomes stay below."),
+            Column("clv_p50", "DOUBLE", "Median of the value over the horizon."),
+            Column("clv_p90", "DOUBLE", "Value that 90 % of the outcomes stay below."),
+            Column("probability_purchase", "DOUBLE", "Probability of at least one order, 0 to 1."),
+            Column("expected_orders", "DOUBLE", "Expected number of orders over the horizon."),
+            _MODEL_VERSION,
+            _RUN,
+        ),
+    ),
+    "customer_standing": Table(
+        "Where a customer stands at one cutoff, over all horizons.",
+        (
+            _CUSTOMER,
+            _CUTOFF,
+            Column(
+                "p_alive",
+                "DOUBLE",
+                "Probability of still being a customer, 0 to 1; null where no model says so.",
+            ),
+            Column(
+                "churn_probability",
+                "DOUBLE",
+                "Probability of no order over the churn horizon, 0 to 1.",
+            ),
+            Column(
+                "days_between_orders",
+                "DOUBLE",
+                "Typical days between two orders; null when unknown.",
+            ),
+            Column(
+                "expected_next_order_date",
+                "DATE",
+                "When the next order is expected; null when unknown.",
+            ),
+            Column("loyalty_score", "DOUBLE", "0 (no tie) to 100 (closest tie)."),
+            Column("clv_rank", "BIGINT", "1 is the highest value over the longest horizon."),
+            Column("clv_percentile", "DOUBLE", "Share of customers not above this one, 0 to 100."),
+            Column("value_tier", "VARCHAR", "Tier by value over the longest horizon."),
+            Column("segment", "VARCHAR", "Action segment: value against the risk of going."),
+            Column("rfm_segment", "VARCHAR", "Name of the recency, frequency, money segment."),
+            Column("rfm_score", "VARCHAR", "Recency, frequency and money scores, 1 to 5 each."),
+            Column("confidence", "VARCHAR", "high, medium or low."),
+            Column("confidence_reason", "VARCHAR", "Why the confidence is what it is."),
+            _MODEL_VERSION,
+            _RUN,
+        ),
+    ),
+    "segment_actions": Table(
+        "What to do about each action segment.",
+        (
+            Column("segment", "VARCHAR", "Name of the action segment."),
+            Column("what_to_do", "VARCHAR", "Advice in words an analyst can act on."),
+        ),
+    ),
+    "model_leaderboard": Table(
+        "How well a model did on one evaluation cutoff and horizon.",
+        (
+            Column("model", "VARCHAR", "Name of the model or baseline."),
+            _HORIZON,
+            Column("evaluation_date", "DATE", "The cutoff that was predicted."),
+            Column("count_customers", "BIGINT", "Customers evaluated."),
+            Column("normalized_gini", "DOUBLE", "Ranking by value, 1 is perfect, 0 is a constant."),
+            Column("spearman", "DOUBLE", "Rank correlation of predicted and actual value."),
+            Column("rmse", "DOUBLE", "Root mean squared error, reporting currency."),
+            Column("mae", "DOUBLE", "Mean absolute error, reporting currency."),
+            Column("total_bias", "DOUBLE", "Predicted total over actual total, minus 1."),
+            Column("top_10_capture", "DOUBLE", "Share of value held by the top 10 % predicted."),
+            Column("top_20_capture", "DOUBLE", "Share of value held by the top 20 % predicted."),
+            Column(
+                "auc",
+                "DOUBLE",
+                "Area under the curve of the purchase probability; null without one.",
+            ),
+            Column("decile_mape", "DOUBLE", "Mean absolute percentage error of decile totals."),
+            Column(
+                "coverage_80",
+                "DOUBLE",
+                "Share of customers between P10 and P90; null without intervals.",
+            ),
+            Column("is_champion", "BOOLEAN", "Whether this model serves."),
+            Column("trained_for_date", "DATE", "The cutoff the training was for."),
+            _MODEL_VERSION,
+            _RUN,
+        ),
+    ),
+    "backtest_metrics": Table(
+        "One measure of one model on one evaluation cutoff, horizon and slice of customers.",
+        (
+            Column("model", "VARCHAR", "Name of the model or baseline."),
+            _HORIZON,
+            Column("evaluation_date", "DATE", "The cutoff that was predicted."),
+            Column("slice_name", "VARCHAR", "What the customers are sliced by; 'all' for none."),
+            Column("slice_value", "VARCHAR", "Which slice."),
+            Column("measure", "VARCHAR", "Name of the measure."),
+            Column("figure", "DOUBLE", "Its value; null where it is not defined."),
+            _MODEL_VERSION,
+            _RUN,
+        ),
+    ),
+}
+
+OPS_TABLES: dict[str, Table] = {
+    "landed_files": Table(
+        "The ledger: one row per file that was delivered.",
+        (
+            Column("file_id", "BIGINT", "The file; newer files have greater ids."),
+            Column("input", "VARCHAR", "The input it was delivered for."),
+            Column("path", "VARCHAR", "Path relative to the project's folder."),
+            Column("sha256", "VARCHAR", "Hash of its content; the same content counts once."),
+            Column("bytes", "BIGINT", "Its size."),
+            Column("landed_at", "TIMESTAMP", "When it was landed, UTC."),
+            _RUN,
+            Column("count_rows_in", "BIGINT", "Rows in the file."),
+            Column("count_rows_kept", "BIGINT", "Rows landed, guests included."),
+            Column("count_rows_guest", "BIGINT", "Rows landed without a user; part of kept."),
+            Column("count_rows_quarantined", "BIGINT", "Rows set aside."),
+            Column("sum_amount_in", "DECIMAL(38,4)", "Amounts in the file, original currencies."),
+            Column("sum_amount_kept", "DECIMAL(38,4)", "Amounts landed."),
+            Column("sum_amount_guest", "DECIMAL(38,4)", "Amounts of guests."),
+            Column("sum_amount_quarantined", "DECIMAL(38,4)", "Amounts set aside."),
+            Column("status", "VARCHAR", "What became of the file."),
+        ),
+    ),
+    "quarantine": Table(
+        "A row that was set aside, and why.",
+        (
+            Column("input", "VARCHAR", "The input it was delivered for."),
+            Column("file_id", "BIGINT", "The file it came in."),
+            Column("path", "VARCHAR", "Path of that file."),
+            Column("row_number", "BIGINT", "Its row in the file, from 1, header not counted."),
+            Column("column_name", "VARCHAR", "The column that was wrong."),
+            Column("reason", "VARCHAR", "What was wrong."),
+            Column("record_json", "VARCHAR", "The row as delivered, as a JSON object."),
+            Column("landed_at", "TIMESTAMP", "When it was set aside, UTC."),
+            _RUN,
+        ),
+    ),
+    "landing_warnings": Table(
+        "Something odd in a delivery that did not stop it.",
+        (
+            Column("input", "VARCHAR", "The input."),
+            Column("file_id", "BIGINT", "The file."),
+            Column("path", "VARCHAR", "Path of that file."),
+            Column("kind", "VARCHAR", "extra_column, unknown_value, ..."),
+            Column("message", "VARCHAR", "What was odd, in a sentence."),
+            _RUN,
+        ),
+    ),
+    "data_quality": Table(
+        "The outcome of one check of one gate in one run.",
+        (
+            _RUN,
+            _CUTOFF,
+            Column("checked_at", "TIMESTAMP", "When it was checked, UTC."),
+            Column(
+                "gate",
+                "VARCHAR",
+                "The gate: raw, staging, as_of, features, predictions, published.",
+            ),
+            Column("table_name", "VARCHAR", "The table that was checked."),
+            Column("check_name", "VARCHAR", "What was checked."),
+            Column("column_name", "VARCHAR", "The column that was checked; null for the table."),
+            Column("severity", "VARCHAR", "stop or warn."),
+            Column("is_passed", "BOOLEAN", "Whether it held."),
+            Column("observed", "VARCHAR", "What was found."),
+            Column("expected", "VARCHAR", "What is allowed."),
+            Column("count_checked", "BIGINT", "Rows checked."),
+            Column("count_failed", "BIGINT", "Rows that broke the rule."),
+            Column("failed_keys", "VARCHAR", "JSON list of at most 10 pseudonymised ids."),
+            Column("message", "VARCHAR", "The outcome in a sentence."),
+        ),
+    ),
+    "pipeline_runs": Table(
+        "One run of a job.",
+        (
+            _RUN,
+            Column("job", "VARCHAR", "Name of the job."),
+            _CUTOFF,
+            Column("started_at", "TIMESTAMP", "When it started, UTC."),
+            Column("finished_at", "TIMESTAMP", "When it ended, UTC; null while it runs."),
+            Column("status", "VARCHAR", "How it ended."),
+            Column("model_version", "VARCHAR", "The model that scored; null without scoring."),
+            Column("count_customers", "BIGINT", "Customers scored."),
+            Column("count_rows_in", "BIGINT", "Rows delivered, over all files."),
+            Column("count_rows_kept", "BIGINT", "Rows landed, guests included."),
+            Column("count_rows_guest", "BIGINT", "Rows landed without a user."),
+            Column("count_rows_quarantined", "BIGINT", "Rows set aside."),
+            Column("sum_amount_in", "DECIMAL(38,4)", "Amounts delivered, original currencies."),
+            Column("sum_amount_kept", "DECIMAL(38,4)", "Amounts landed."),
+            Column("sum_amount_guest", "DECIMAL(38,4)", "Amounts of guests."),
+            Column("sum_amount_quarantined", "DECIMAL(38,4)", "Amounts set aside."),
+        ),
+    ),
+}
+
+
+def create_tables(
+    connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, Table]
+) -> None:
+    """Create the tables that are missing, empty and typed; tables that exist stay as they are."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
+    for name, table in tables.items():
+        columns = ", ".join(f"{quote_identifier(c.name)} {c.kind}" for c in table.columns)
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {quote_identifier(schema)}.{quote_identifier(name)} "
+            f"({columns})"
+        )

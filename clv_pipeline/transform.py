@@ -1,0 +1,304 @@
+"""dbt: install the project below home, and run its stages in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clv_pipeline.dbt_yaml import SOURCES, expand_documents, read_documents, sources_document
+from clv_pipeline.settings import InputSettings, Settings
+from clv_pipeline.tables import create_tables
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import duckdb_config, open_warehouse, write_atomically
+
+# Stage -> what dbt selects for it, in the order in which they run.
+STAGES: dict[str, str] = {
+    "staging": "path:models/staging",
+    "intermediate": "path:models/intermediate",
+    "as_of": "path:models/as_of",
+    "features": "path:models/features",
+    "marts": "path:models/marts",
+}
+# What is derived from raw.* under one definition, and dropped when the definition changes.
+_DERIVED_SCHEMAS = ("features", "as_of", "intermediate", "staging")
+_HASH_FILE = ".content"
+
+
+class TransformError(RuntimeError):
+    """dbt could not build what was asked for; the message names the model or test, and why."""
+
+
+def packaged_dbt_project() -> Path:
+    """Return the folder of the dbt project as it came with the package or the checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "_dbt_project"
+    return packaged if packaged.is_dir() else here.parent / "dbt_project"
+
+
+def install_dbt_project(settings: Settings) -> Path:
+    """Copy the dbt project below home, with sources and per-horizon columns written out.
+
+    Does nothing when what would be written is there already.
+
+    Returns
+    -------
+    Path
+        The installed project's folder.
+    """
+    source = packaged_dbt_project()
+    files = _project_files(source, settings)
+    content = _hash_files(files)
+    target = settings.paths.dbt_project
+    marker = target / _HASH_FILE
+    if marker.is_file() and marker.read_text(encoding="utf-8") == content:
+        return target
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name, text in files.items():
+        write_atomically(temporary / name, text)
+    write_atomically(temporary / _HASH_FILE, content.encode())
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.replace(target)
+    return target
+
+
+def prepare_sources(settings: Settings) -> None:
+    """Make every table that dbt reads exist, and drop what was derived under another definition.
+
+    Time zone, reporting currency, the definition of value and the SQL itself decide what derived
+    rows mean. When one of them changed since they were built, rows of both kinds would mix; so they
+    are dropped, and the next build makes them again from ``raw``.
+    """
+    definition = _hash_files(
+        {
+            **_project_files(packaged_dbt_project(), settings, horizons=()),
+            "variables": json.dumps(_constant_variables(settings), sort_keys=True).encode(),
+        }
+    )
+    with open_warehouse(settings) as connection:
+        for schema, tables in SOURCES.items():
+            create_tables(connection, schema, tables)
+        connection.execute("CREATE TABLE IF NOT EXISTS ops.built_definition (definition VARCHAR)")
+        built = connection.execute("SELECT definition FROM ops.built_definition").fetchall()
+        if built == [(definition,)]:
+            return
+        connection.begin()
+        for schema in _DERIVED_SCHEMAS:
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        connection.execute("DELETE FROM ops.built_definition")
+        connection.execute("INSERT INTO ops.built_definition VALUES (?)", [definition])
+        connection.commit()
+
+
+def dbt_variables(
+    settings: Settings, cutoffs: Sequence[Cutoff], data_through: Cutoff, run_id: str
+) -> dict[str, Any]:
+    """Return the variables of one dbt run.
+
+    Parameters
+    ----------
+    settings
+        Give time zone, currency, definition of value and horizons.
+    cutoffs
+        The cutoffs to build; at least one.
+    data_through
+        The last complete day: labels end there, and hold what was known by its end.
+    run_id
+        Name of the run.
+
+    Raises
+    ------
+    ValueError
+        If there is no cutoff, or one lies after ``data_through``.
+    """
+    if not cutoffs:
+        raise ValueError("dbt needs at least one cutoff to build.")
+    late = [str(cutoff) for cutoff in cutoffs if cutoff > data_through]
+    if late:
+        raise ValueError(
+            f"The cutoffs {', '.join(late)} lie after {data_through}, the last complete day of "
+            "data: choose earlier ones."
+        )
+    return {
+        **_constant_variables(settings),
+        "cutoffs": sorted({str(cutoff) for cutoff in cutoffs}),
+        "data_through": str(data_through),
+        "horizons": list(settings.value.horizons),
+        "run_id": run_id,
+    }
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that dbt and the project's profiles.yml read."""
+    config = duckdb_config(settings)
+    return {
+        "CLV_DBT_WAREHOUSE": str(settings.paths.warehouse),
+        "CLV_DBT_MEMORY_LIMIT": str(config["memory_limit"]),
+        "CLV_DBT_THREADS": str(config["threads"]),
+        "CLV_DBT_SPILL": str(config["temp_directory"]),
+        "DBT_TARGET_PATH": str(settings.paths.dbt_target),
+        "DBT_LOG_PATH": str(settings.paths.dbt_target / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DBT_VERSION_CHECK": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def run_dbt(settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]) -> None:
+    """Run a dbt command in this process, and leave no connection open.
+
+    Installs the project and prepares its sources first.
+
+    Parameters
+    ----------
+    settings
+        Name the home.
+    arguments
+        The command and its options, such as ``["build", "--select", STAGES["staging"]]``. Unit
+        tests of the project are run only where they are selected by ``--resource-type``.
+    variables
+        From `dbt_variables`.
+
+    Raises
+    ------
+    TransformError
+        Naming each model or test that failed, and why.
+    """
+    # Imported late: it takes a second that most commands need not wait for.
+    from dbt.cli.main import dbtRunner
+
+    project = install_dbt_project(settings)
+    if arguments[0] != "parse":  # parsing must work while a run holds the warehouse
+        prepare_sources(settings)
+    command = [
+        *arguments,
+        *_quiet_options(arguments),
+        "--project-dir",
+        str(project),
+        "--profiles-dir",
+        str(project),
+        "--vars",
+        json.dumps(dict(variables)),
+    ]
+    with _environment(dbt_environment(settings)):
+        try:
+            outcome = dbtRunner().invoke(command)
+        finally:
+            _close_connections()
+    if not outcome.success:
+        raise TransformError(_explain_failure(arguments, outcome, settings))
+
+
+def build_stages(
+    settings: Settings,
+    cutoffs: Sequence[Cutoff],
+    data_through: Cutoff,
+    run_id: str,
+    stages: Sequence[str] = ("staging", "intermediate", "as_of", "features"),
+) -> None:
+    """Build and test some stages in one dbt run.
+
+    Raises
+    ------
+    TransformError
+        Naming each model or test that failed, and why.
+    """
+    selectors = [selector for stage in stages for selector in ("--select", STAGES[stage])]
+    variables = dbt_variables(settings, cutoffs, data_through, run_id)
+    run_dbt(settings, ["build", *selectors], variables)
+
+
+def _quiet_options(arguments: Sequence[str]) -> list[str]:
+    options = ["--log-level", "none", "--log-level-file", "info", "--no-print"]
+    if arguments[0] == "build" and "--resource-type" not in arguments:
+        options += ["--exclude-resource-type", "unit_test"]
+    return options
+
+
+def _constant_variables(settings: Settings) -> dict[str, Any]:
+    transactions = settings.inputs.get("transactions")
+    default_grain = InputSettings.model_fields["grain"].default
+    return {
+        "time_zone": settings.project.time_zone,
+        "reporting_currency": settings.project.reporting_currency,
+        "value_definition": settings.value.definition,
+        "transaction_grain": transactions.grain if transactions else default_grain,
+    }
+
+
+def _project_files(
+    source: Path, settings: Settings, horizons: Sequence[int] | None = None
+) -> dict[str, bytes]:
+    """Return every file of the project as it is to be installed, by its path in the project."""
+    left_out = {"target", "logs", "__pycache__"}
+    files = {
+        str(path.relative_to(source)): path.read_bytes()
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and not left_out & set(path.relative_to(source).parts)
+    }
+    chosen = settings.value.horizons if horizons is None else horizons
+    documents = expand_documents(read_documents(source), chosen)
+    documents["models/sources.yml"] = sources_document()
+    for name, document in documents.items():
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        files[name] = text.encode()
+    return files
+
+
+def _hash_files(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _close_connections() -> None:
+    # dbt keeps the database open for the life of the process; nobody else could open it then.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import FACTORY
+
+    factory: Any = FACTORY
+    manager: Any = DuckDBConnectionManager
+    for adapter in factory.adapters.values():
+        adapter.cleanup_connections()
+    factory.reset_adapters()
+    if manager._ENV is not None:
+        manager._ENV.close()
+    manager.close_all_connections()
+
+
+def _explain_failure(arguments: Sequence[str], outcome: Any, settings: Settings) -> str:
+    failed = []
+    for result in getattr(outcome.result, "results", None) or ():
+        if str(result.status) in ("error", "fail", "runtime error"):
+            message = " ".join(str(result.message or "").split())
+            failed.append(f"{result.node.resource_type} {result.node.name}: {message}")
+    if not failed:
+        failed = [" ".join(str(outcome.exception or "no reason was given").split())]
+    return (
+        f"dbt {arguments[0]} failed. {' | '.join(failed)} "
+        f"(The whole log is in {settings.paths.dbt_target / 'logs'}.)"
+    )

@@ -1,0 +1,73 @@
+with spine as (
+    select
+        customer_id,
+        cutoff_date
+    from {{ ref('customer_spine') }}
+    where {{ of_this_run('cutoff_date') }}
+),
+
+days as (
+    {{ days_at_cutoffs() }}
+),
+
+ordered_days as (
+    select
+        *,
+        row_number() over so_far = 1 as is_first_order_day,
+        {{ days_between('lag(activity_date) over so_far', 'activity_date') }} as gap_days
+    from days
+    where count_orders > 0
+    window so_far as (partition by cutoff_date, customer_id order by activity_date)
+),
+
+orders as (
+    select
+        cutoff_date,
+        customer_id,
+        min(activity_date) as first_order_date,
+        max(activity_date) as last_order_date,
+        count(*) as count_order_days,
+        avg(case when not is_first_order_day then cast(sum_value as double) end)
+            as monetary_value,
+        max(cast(sum_value as double)) as max_order_day_value,
+        stddev_samp(cast(gap_days as double)) as std_days_between_orders
+    from ordered_days
+    group by 1, 2
+),
+
+totals as (
+    select
+        cutoff_date,
+        customer_id,
+        max(activity_date) as last_activity_date,
+        max(last_known_date) as last_known_date,
+        sum(count_orders) as count_orders,
+        sum(sum_value) as sum_value,
+        sum(sum_refunds) as sum_refunds
+    from days
+    group by 1, 2
+)
+
+select
+    spine.customer_id,
+    spine.cutoff_date,
+    orders.first_order_date,
+    orders.last_order_date,
+    totals.last_activity_date,
+    totals.last_known_date,
+    cast(coalesce(totals.count_orders, 0) as bigint) as count_orders,
+    cast(coalesce(orders.count_order_days, 0) as bigint) as count_order_days,
+    cast(coalesce(orders.count_order_days - 1, 0) as double) as frequency,
+    cast({{ days_between('orders.first_order_date', 'orders.last_order_date') }} as double)
+        as recency,
+    cast({{ days_between('orders.first_order_date', 'spine.cutoff_date') }} as double) as "T",
+    orders.monetary_value,
+    orders.max_order_day_value,
+    orders.std_days_between_orders,
+    cast(coalesce(totals.sum_value, 0) as double) as sum_value,
+    cast(coalesce(totals.sum_refunds, 0) as double) as sum_refunds
+from spine
+left join totals
+    on spine.cutoff_date = totals.cutoff_date and spine.customer_id = totals.customer_id
+left join orders
+    on spine.cutoff_date = orders.cutoff_date and spine.customer_id = orders.customer_id
