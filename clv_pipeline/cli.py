@@ -22,19 +22,12 @@ CONFIG_VARIABLE = "CLV_CONFIG"
 Command = Callable[..., Any]
 
 
-class CutoffType(click.ParamType):
-    """A cutoff on the command line."""
-
-    name = "date"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Cutoff:
-        """Read a day as YYYY-MM-DD."""
-        if isinstance(value, Cutoff):
-            return value
-        try:
-            return Cutoff.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def read_cutoff(ctx: click.Context, param: click.Parameter, value: str | None) -> Cutoff | None:
+    """Read a day as YYYY-MM-DD."""
+    try:
+        return None if value is None else Cutoff.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def example(text: str) -> str:
@@ -106,7 +99,8 @@ def doctor(settings: Settings) -> None:
 @cli.command(epilog=example("clv run\nclv run --cutoff 1998-06-30 --no-train"))
 @click.option(
     "--cutoff",
-    type=CutoffType(),
+    metavar="DATE",
+    callback=read_cutoff,
     help="Day up to which the past is known.  [default: the last day with data]",
 )
 @click.option(
@@ -125,7 +119,10 @@ def run(settings: Settings, cutoff: Cutoff | None, train: bool | None) -> None:
 
 @cli.command(epilog=example("clv train --cutoff 1998-06-30"))
 @click.option(
-    "--cutoff", type=CutoffType(), help="Day to train for.  [default: the last day with data]"
+    "--cutoff",
+    metavar="DATE",
+    callback=read_cutoff,
+    help="Day to train for.  [default: last day with data]",
 )
 @with_project
 def train(settings: Settings, cutoff: Cutoff | None) -> None:
@@ -137,8 +134,8 @@ def train(settings: Settings, cutoff: Cutoff | None) -> None:
 
 
 @cli.command(epilog=example("clv backfill 1998-06-01 1998-06-30"))
-@click.argument("first", metavar="FROM", type=CutoffType())
-@click.argument("last", metavar="TO", type=CutoffType())
+@click.argument("first", metavar="FROM", callback=read_cutoff)
+@click.argument("last", metavar="TO", callback=read_cutoff)
 @with_project
 def backfill(settings: Settings, first: Cutoff, last: Cutoff) -> None:
     """Score and publish every day FROM .. TO, both included."""

@@ -11,10 +11,10 @@ from clv_pipeline.orchestration.previews import SUMMARY, preview
 from clv_pipeline.orchestration.project import Project
 
 if TYPE_CHECKING:
-    from data_quality.gates import GateReport
+    from data_quality.gates import Gate, GateReport
 
 # Gate -> the asset that carries it (what the next step reads), and what else it looks at.
-GATES: dict[str, tuple[list[str], list[list[str]]]] = {
+GATES: dict["Gate", tuple[list[str], list[list[str]]]] = {
     "raw": (
         ["raw", "transactions"],
         [["raw", name] for name in CONTRACTS if name != "transactions"],
@@ -27,7 +27,7 @@ GATES: dict[str, tuple[list[str], list[list[str]]]] = {
     "features": (["features", "customer_features"], []),
     "predictions": (["scores", "customer_predictions"], []),
 }
-DESCRIPTIONS = {
+DESCRIPTIONS: dict["Gate", str] = {
     "raw": "What arrived: schema, volume, freshness, share of quarantined rows, sizes of amounts.",
     "staging": "Keys, ranges, currencies; value is conserved.",
     "as_of": "No leakage: nothing after the cutoff in the past, nothing before it in a label.",
@@ -41,7 +41,7 @@ def build_gates(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecks
     return [_build_gate(gate, partitions) for gate in GATES]
 
 
-def _build_gate(gate: str, partitions: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
+def _build_gate(gate: "Gate", partitions: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
     asset, others = GATES[gate]
 
     @dg.asset_check(
@@ -61,7 +61,7 @@ def _build_gate(gate: str, partitions: dg.PartitionsDefinition[str]) -> dg.Asset
     return check
 
 
-def run_gate_check(gate: str, context: Any, project: Project) -> dg.AssetCheckResult:
+def run_gate_check(gate: "Gate", context: Any, project: Project) -> dg.AssetCheckResult:
     """Run a gate, keep its results in ``ops.data_quality``, and say how it ended."""
     # Great Expectations takes seconds to import.
     from data_quality.gates import record_results, run_gate

@@ -1,7 +1,8 @@
 """What the assets have in common: who answers for them, how they are tried again, their pool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -14,6 +15,32 @@ POOL = "warehouse"
 # For faults that pass, such as a file that another program holds for a moment.
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 BACKFILL = dg.BackfillPolicy.multi_run(1)
+
+
+def stage_asset(
+    *,
+    key: dg.AssetKey,
+    partitions: dg.PartitionsDefinition[str],
+    group: str,
+    kinds: set[str],
+    description: str,
+    deps: Sequence[dg.AssetKey | dg.AssetDep] = (),
+    check_specs: Sequence[dg.AssetCheckSpec] = (),
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Decorate a function as an asset with what all of ours have in common."""
+    return dg.asset(
+        key=key,
+        deps=deps,
+        check_specs=check_specs,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        group_name=group,
+        owners=[OWNER],
+        kinds=kinds,
+        retry_policy=RETRY,
+        pool=POOL,
+        description=description,
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import dagster as dg
 
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.ingest.landing import LANDING_ORDER, land_input
-from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
+from clv_pipeline.orchestration.common import explained, stage_asset
 from clv_pipeline.orchestration.previews import describe_rows, plot_line, preview
 from clv_pipeline.orchestration.project import Project
 from clv_pipeline.settings import Settings
@@ -26,17 +26,13 @@ def _build_input(name: str, partitions: dg.PartitionsDefinition[str]) -> dg.Asse
     contract = CONTRACTS[name]
     needed = "Needed." if contract.required else "Optional."
 
-    @dg.asset(
-        key=["raw", name],
+    @stage_asset(
+        key=dg.AssetKey(["raw", name]),
         # Whether an amount can be converted is found out as it lands.
-        deps=[] if name == RATES else [["raw", RATES]],
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
-        group_name=GROUP,
-        owners=[OWNER],
+        deps=[] if name == RATES else [dg.AssetKey(["raw", RATES])],
+        partitions=partitions,
+        group=GROUP,
         kinds={"python", "duckdb"},
-        retry_policy=RETRY,
-        pool=POOL,
         description=f"{contract.description} {needed} Each file is landed once; rows that can't be "
         "read are in ops.quarantine with the reason.",
     )
@@ -81,6 +77,6 @@ def _show(settings: Settings, name: str) -> dict[str, Any]:
     shown = {"preview": preview(rows.drop(columns=personal, errors="ignore"))}
     if len(months) > 1:
         shown["rows per month"] = plot_line(
-            months["month"], months["rows"], title=f"{name}: rows per month"
+            list(months["month"]), list(months["rows"]), title=f"{name}: rows per month"
         )
     return shown

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from clv_pipeline.orchestration import learning
-from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
+from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained, stage_asset
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import SUMMARY, describe_rows, plot_bars, preview
 from clv_pipeline.orchestration.project import Project
@@ -45,22 +45,15 @@ class ChallengerConfig(dg.Config):
 
 def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """Return the assets that train and choose what serves."""
-    common: dict[str, Any] = {
-        "partitions_def": partitions,
-        "backfill_policy": BACKFILL,
-        "group_name": GROUP,
-        "owners": [OWNER],
-        "retry_policy": RETRY,
-        "pool": POOL,
-    }
 
-    @dg.asset(
+    @stage_asset(
         key=CHALLENGER,
         deps=[FEATURES, LABELS],
         kinds={"python", "xgboost", "scikitlearn"},
         description="An ensemble of buy-till-you-die models, K-means and XGBoost, trained on "
         "matured cutoffs and backtested on later ones, saved as data with its manifest.",
-        **common,
+        partitions=partitions,
+        group=GROUP,
     )
     def challenger_model(
         context: dg.AssetExecutionContext,
@@ -96,13 +89,14 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
             }
         )
 
-    @dg.asset(
+    @stage_asset(
         key=CHAMPION,
         deps=[CHALLENGER],
         kinds={"python"},
         description="The model that serves. A challenger takes over when the gate finds it better "
         "on a named measure and worse on none; otherwise the champion stays.",
-        **common,
+        partitions=partitions,
+        group=GROUP,
     )
     def champion_model(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]

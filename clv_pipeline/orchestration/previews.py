@@ -107,7 +107,7 @@ def plot_histogram(values: Any, *, title: str, label: str) -> Any:
         if len(positive):
             low = max(positive.min(), positive.max() * 1e-6)
             edges = np.geomspace(low, positive.max() * 1.0001, 41)
-            axes.hist(np.clip(positive, low, None), bins=edges, color=BLUE)
+            axes.hist(np.clip(positive, low, None), bins=edges.tolist(), color=BLUE)
             axes.set_xscale("log")
         rest = len(array) - len(positive)
         note = f"{label}; {rest:,} at or below 0 are not drawn" if rest else label

@@ -6,7 +6,7 @@ import dagster as dg
 
 from clv_pipeline.orchestration import serving
 from clv_pipeline.orchestration.checks import describe_gate
-from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
+from clv_pipeline.orchestration.common import explained, stage_asset
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import (
     describe_rows,
@@ -38,23 +38,16 @@ def build_scoring_assets(
     marts
         What publication waits for.
     """
-    common: dict[str, Any] = {
-        "partitions_def": partitions,
-        "backfill_policy": BACKFILL,
-        "owners": [OWNER],
-        "retry_policy": RETRY,
-        "pool": POOL,
-    }
 
-    @dg.asset(
+    @stage_asset(
         key=PREDICTIONS,
         # The champion of whichever day: scoring follows the pointer.
         deps=[FEATURES, dg.AssetDep(CHAMPION, partition_mapping=dg.AllPartitionMapping())],
-        group_name="scoring",
+        group="scoring",
         kinds={"python", "xgboost", "duckdb"},
         description="What each customer is predicted to bring over each horizon, with P10, P50 and "
         "P90, by the champion.",
-        **common,
+        partitions=partitions,
     )
     def customer_predictions(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
@@ -63,13 +56,13 @@ def build_scoring_assets(
             predictions = serving.score(project.settings, run_cutoff(context), context.run_id)
         return dg.MaterializeResult(metadata=_show_predictions(predictions))
 
-    @dg.asset(
+    @stage_asset(
         key=STANDING,
         deps=[PREDICTIONS, FEATURES],
-        group_name="scoring",
+        group="scoring",
         kinds={"python", "duckdb"},
         description="Where each customer stands: rank, tier, segments, churn, loyalty, confidence.",
-        **common,
+        partitions=partitions,
     )
     def customer_standing(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
@@ -89,10 +82,10 @@ def build_scoring_assets(
             }
         )
 
-    @dg.asset(
+    @stage_asset(
         key=PUBLISHED,
         deps=marts,
-        group_name="publication",
+        group="publication",
         kinds={"python", "duckdb", "parquet"},
         description="What analysts open: clv.duckdb and Parquet, written aside, audited, and made "
         "visible by one rename.",
@@ -103,7 +96,7 @@ def build_scoring_assets(
                 description="The new version as a reader would find it.",
             )
         ],
-        **common,
+        partitions=partitions,
     )
     def published_tables(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
@@ -130,12 +123,12 @@ def build_scoring_assets(
             },
         )
 
-    @dg.asset(
+    @stage_asset(
         key=ACTIONS,
-        group_name="scoring",
+        group="scoring",
         kinds={"python", "duckdb"},
         description="What to do about each action segment, in words.",
-        **common,
+        partitions=partitions,
     )
     def segment_actions(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
