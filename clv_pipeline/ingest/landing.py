@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from clv_pipeline.ingest import ledger
+from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import CONTRACTS, Contract
 from clv_pipeline.ingest.judging import INCOMING, Judge
 from clv_pipeline.ingest.mapping import Mapping, map_columns, nearest
@@ -43,7 +43,7 @@ from clv_pipeline.ingest.sources import (
 )
 from clv_pipeline.ingest.tables import attached_table
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import open_warehouse, quote_identifier
+from clv_pipeline.warehouse import open_warehouse, quote_identifier, read_row
 
 Progress = Callable[[str], None]
 
@@ -157,6 +157,8 @@ class _Landing:
         self._chosen = chosen
         self._hash = ledger.settings_hash(self._settings, self._contract, chosen)
         self._waiting = self._poster.files_with_new_rates()
+        if name == "exchange_rates":
+            rates.drop_central_bank_rates(self._connection)
         if chosen.duckdb is not None:
             self._land_table(chosen.duckdb)
         else:
@@ -216,6 +218,9 @@ class _Landing:
         entry = self._entry(source)
         if entry is None or entry.settings_hash != self._hash or entry.file_id in self._waiting:
             return False
+        if entry.status == "quarantined":
+            # It is read again, and found damaged again, so that every run says so.
+            return False
         self._seen.add(source.sha256)
         self._count_skipped += 1
         if entry.path != source.path:
@@ -271,12 +276,12 @@ class _Landing:
             if not is_last_try:
                 return False
             raise self._explain(source, rows, error) from error
-        found = self._connection.execute(f"SELECT count(*) FROM {INCOMING}").fetchone()
-        if rows.count is not None and found is not None and found[0] != rows.count:
+        (found,) = read_row(self._connection, f"SELECT count(*) FROM {INCOMING}")
+        if rows.count is not None and found != rows.count:
             if not is_last_try:
                 return False
             raise LandingError(
-                f"{source.path} says that it has {rows.count:,} rows, but {found[0]:,} could be "
+                f"{source.path} says that it has {rows.count:,} rows, but {found:,} could be "
                 "read. Nothing of it was landed; deliver it again."
             )
         delivery = self._deliver(source, tuple(mapping.expressions))
@@ -389,9 +394,7 @@ class _Landing:
         if source.format != "csv":
             listed = ", ".join(map(quote_identifier, rows.columns))
             try:
-                self._connection.execute(
-                    f"SELECT max(hash({listed})) FROM {rows.relation}"
-                ).fetchone()
+                read_row(self._connection, f"SELECT max(hash({listed})) FROM {rows.relation}")
             except duckdb.Error:
                 return DamagedFileError(
                     f"{source.path} can't be read to its end: {message} Deliver it again."

@@ -14,6 +14,7 @@ import pyarrow as pa
 from currency_converter import CurrencyConverter, RateNotFoundError
 
 from clv_pipeline.ingest.ledger import PACKAGED_FILE_ID
+from clv_pipeline.warehouse import read_row
 
 # The longest pause between two of the ECB's publications is Easter or the turn of a year.
 LONGEST_PAUSE_DAYS = 7
@@ -81,10 +82,11 @@ def add_central_bank_rates(
             "SELECT currency, day FROM raw.exchange_rates WHERE _file_id = ?", [PACKAGED_FILE_ID]
         ).fetchall()
     )
-    found = connection.execute(
-        "SELECT max(_row_number) FROM raw.exchange_rates WHERE _file_id = ?", [PACKAGED_FILE_ID]
-    ).fetchone()
-    row = int((found[0] if found else None) or 0)
+    (row,) = read_row(
+        connection,
+        "SELECT coalesce(max(_row_number), 0) FROM raw.exchange_rates WHERE _file_id = ?",
+        [PACKAGED_FILE_ID],
+    )
     columns: dict[str, list[object]] = {"day": [], "currency": [], "rate": [], "_row_number": []}
     for currency, day in sorted(set(wanted) - known, key=lambda pair: (pair[1], pair[0])):
         rate = central_bank_rate(currency, reporting_currency, day)
@@ -102,3 +104,8 @@ def add_central_bank_rates(
         )
         connection.unregister("_clv_rates")
     return len(columns["day"])
+
+
+def drop_central_bank_rates(connection: duckdb.DuckDBPyConnection) -> None:
+    """Delete the packaged rates, in whose place a table of the user's own has come."""
+    connection.execute("DELETE FROM raw.exchange_rates WHERE _file_id = ?", [PACKAGED_FILE_ID])
