@@ -68,9 +68,9 @@
         coalesce(owners.customer_id, days.user_id) as customer_id,
         days.activity_date,
         max(days.known_date) as last_known_date,
-        sum(days.delta_count_orders) as count_orders,
-        sum(days.delta_value) as sum_value,
-        sum(days.delta_refunds) as sum_refunds
+        cast(sum(days.delta_count_orders) as integer) as count_orders,
+        cast(sum(days.delta_value) as decimal(18, 4)) as sum_value,
+        cast(sum(days.delta_refunds) as decimal(18, 4)) as sum_refunds
     from {{ ref('int_customer_days') }} as days
     inner join ({{ cutoffs() }}) as cutoffs
         on {{ seen_at('days.activity_date', 'days.known_date', 'cutoffs.cutoff_date') }}

@@ -27,10 +27,12 @@ orders as (
         min(activity_date) as first_order_date,
         max(activity_date) as last_order_date,
         count(*) as count_order_days,
-        avg(case when not is_first_order_day then cast(sum_value as double) end)
-            as monetary_value,
-        max(cast(sum_value as double)) as max_order_day_value,
-        stddev_samp(cast(gap_days as double)) as std_days_between_orders
+        -- Sums of decimals and integers are exact, so figures do not depend on the order of rows.
+        sum(case when not is_first_order_day then sum_value end) as sum_repeat_value,
+        max(sum_value) as max_order_day_value,
+        count(gap_days) as count_gaps,
+        cast(sum(gap_days) as double) as sum_gaps,
+        cast(sum(gap_days * gap_days) as double) as sum_squared_gaps
     from ordered_days
     group by 1, 2
 ),
@@ -61,9 +63,15 @@ select
     cast({{ days_between('orders.first_order_date', 'orders.last_order_date') }} as double)
         as recency,
     cast({{ days_between('orders.first_order_date', 'spine.cutoff_date') }} as double) as "T",
-    orders.monetary_value,
-    orders.max_order_day_value,
-    orders.std_days_between_orders,
+    cast(orders.sum_repeat_value as double) / nullif(orders.count_order_days - 1, 0)
+        as monetary_value,
+    cast(orders.max_order_day_value as double) as max_order_day_value,
+    case
+        when orders.count_gaps > 1 then sqrt(
+            (orders.sum_squared_gaps - orders.sum_gaps * orders.sum_gaps / orders.count_gaps)
+            / (orders.count_gaps - 1)
+        )
+    end as std_days_between_orders,
     cast(coalesce(totals.sum_value, 0) as double) as sum_value,
     cast(coalesce(totals.sum_refunds, 0) as double) as sum_refunds
 from spine

@@ -55,7 +55,7 @@ days as (
         country,
         channel,
         known_date,
-        cast(sum(sign) as bigint) as delta_count_orders
+        cast(sum(sign) as integer) as delta_count_orders
     from changes
     group by 1, 2, 3, 4, 5
 )

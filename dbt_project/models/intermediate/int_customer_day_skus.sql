@@ -50,7 +50,7 @@ days as (
         activity_date,
         sku,
         known_date,
-        cast(sum(sign) as bigint) as delta_count_lines
+        cast(sum(sign) as integer) as delta_count_lines
     from changes
     group by 1, 2, 3, 4
 )

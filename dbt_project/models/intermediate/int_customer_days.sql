@@ -47,10 +47,10 @@ days as (
         user_id,
         activity_date,
         known_date,
-        cast(sum(sign * count_orders) as bigint) as delta_count_orders,
-        cast(sum(sign * count_refunds) as bigint) as delta_count_refunds,
-        cast(sum(sign * value) as decimal(38, 4)) as delta_value,
-        cast(sum(case when is_refund then -sign * value else 0 end) as decimal(38, 4))
+        cast(sum(sign * count_orders) as integer) as delta_count_orders,
+        cast(sum(sign * count_refunds) as integer) as delta_count_refunds,
+        cast(sum(sign * value) as decimal(18, 4)) as delta_value,
+        cast(sum(case when is_refund then -sign * value else 0 end) as decimal(18, 4))
             as delta_refunds
     from changes
     group by 1, 2, 3

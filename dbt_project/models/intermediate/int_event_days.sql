@@ -56,11 +56,11 @@ days as (
         user_id,
         activity_date,
         known_date,
-        cast(sum(cast(is_first_known as integer)) as bigint) as delta_count_sessions,
-        cast(sum(count_events) as bigint) as delta_count_events,
-        cast(sum(count_page_views) as bigint) as delta_count_page_views,
-        cast(sum(count_cart_additions) as bigint) as delta_count_cart_additions,
-        cast(sum(delta_abandoned_carts) as bigint) as delta_count_abandoned_carts
+        cast(sum(cast(is_first_known as integer)) as integer) as delta_count_sessions,
+        cast(sum(count_events) as integer) as delta_count_events,
+        cast(sum(count_page_views) as integer) as delta_count_page_views,
+        cast(sum(count_cart_additions) as integer) as delta_count_cart_additions,
+        cast(sum(delta_abandoned_carts) as integer) as delta_count_abandoned_carts
     from changes
     group by 1, 2, 3
 )

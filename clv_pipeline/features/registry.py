@@ -1,0 +1,141 @@
+"""The feature registry: what dbt's yml says of each feature, for models, checks and documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from clv_pipeline.dbt_yaml import expand_documents, read_documents
+from clv_pipeline.transform import packaged_dbt_project
+
+FeatureKind = Literal["numeric", "categorical", "flag"]
+_JOINED_VIEW = "customer_features"
+_KINDS = ("numeric", "categorical", "flag")
+_KEYS = {"kind", "window_days", "min", "max", "null_meaning", "tags", "input"}
+
+
+class RegistryError(ValueError):
+    """The yml says something of a feature that can't be; the message names file and column."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column that describes a customer at a cutoff.
+
+    Attributes
+    ----------
+    name
+        Column in ``features.customer_features``.
+    view
+        The ``feat_*`` model that computes it.
+    kind
+        numeric, categorical (text, 'unknown' where missing) or flag (boolean).
+    data_type
+        DuckDB type, in lower case.
+    description
+        What it means, in a sentence.
+    window_days
+        Days before the cutoff that it looks at; None for the whole history.
+    minimum, maximum
+        Range that values lie in, both included; None for no limit.
+    null_meaning
+        What a null says; None where a null is not allowed.
+    tags
+        personal, protected, consent, ...
+    is_model_input
+        Whether a model may read it.
+    """
+
+    name: str
+    view: str
+    kind: FeatureKind
+    data_type: str
+    description: str
+    window_days: int | None
+    minimum: float | None
+    maximum: float | None
+    null_meaning: str | None
+    tags: frozenset[str]
+    is_model_input: bool
+
+
+def load_features(project_dir: Path | None = None) -> tuple[Feature, ...]:
+    """Read every feature from the yml beside the ``feat_*`` models.
+
+    Parameters
+    ----------
+    project_dir
+        The dbt project; the one that came with the package when None.
+
+    Returns
+    -------
+    tuple of Feature
+        In the order of ``features.customer_features``.
+
+    Raises
+    ------
+    RegistryError
+        If an entry lacks its kind, type or description, has an unknown key, is protected and yet a
+        model input, or if two views have a feature of one name.
+    """
+    documents = expand_documents(read_documents(project_dir or packaged_dbt_project()), ())
+    found: dict[str, Feature] = {}
+    for path, document in documents.items():
+        for model in document.get("models") or ():
+            if model["name"] == _JOINED_VIEW:
+                continue
+            for column in model.get("columns") or ():
+                entry = column.get("config", {}).get("meta", {}).get("feature")
+                if entry is None:
+                    continue
+                feature = _read_feature(path, model["name"], column, entry)
+                if feature.name in found:
+                    raise RegistryError(
+                        f"{path}: '{feature.name}' is a feature of {found[feature.name].view} too; "
+                        "give one of them another name."
+                    )
+                found[feature.name] = feature
+    return tuple(found[name] for name in _joined_order(documents.values()) if name in found)
+
+
+def model_inputs(features: Iterable[Feature]) -> tuple[Feature, ...]:
+    """Return the features that a model may read."""
+    return tuple(feature for feature in features if feature.is_model_input)
+
+
+def _read_feature(path: str, view: str, column: dict[str, Any], entry: dict[str, Any]) -> Feature:
+    where = f"{path}: feature '{column['name']}'"
+    unknown = sorted(set(entry) - _KEYS)
+    if unknown:
+        raise RegistryError(f"{where} has the key '{unknown[0]}'; allowed are {sorted(_KEYS)}.")
+    if entry.get("kind") not in _KINDS:
+        raise RegistryError(f"{where} needs a kind, one of {', '.join(_KINDS)}.")
+    if not column.get("data_type") or not column.get("description"):
+        raise RegistryError(f"{where} needs a data_type and a description.")
+    tags = frozenset(entry.get("tags", ()))
+    is_input = bool(entry.get("input", True))
+    if is_input and "protected" in tags:
+        raise RegistryError(f"{where} is protected, so it needs `input: false`.")
+    return Feature(
+        name=column["name"],
+        view=view,
+        kind=entry["kind"],
+        data_type=column["data_type"].lower(),
+        description=" ".join(column["description"].split()),
+        window_days=entry.get("window_days"),
+        minimum=entry.get("min"),
+        maximum=entry.get("max"),
+        null_meaning=entry.get("null_meaning"),
+        tags=tags,
+        is_model_input=is_input,
+    )
+
+
+def _joined_order(documents: Iterable[dict[str, Any]]) -> list[str]:
+    for document in documents:
+        for model in document.get("models") or ():
+            if model["name"] == _JOINED_VIEW:
+                return [column["name"] for column in model["columns"]]
+    raise RegistryError(f"The project has no model '{_JOINED_VIEW}'.")
