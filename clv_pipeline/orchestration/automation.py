@@ -42,7 +42,6 @@ class FileState:
 
 
 def build_jobs(
-    partitions: dg.PartitionsDefinition[str],
     training_assets: Iterable[dg.AssetKey],
     scoring_assets: Iterable[dg.AssetKey],
 ) -> list[Any]:
@@ -55,7 +54,6 @@ def build_jobs(
         dg.define_asset_job(
             SCORING_JOB,
             selection=everything - training_only,
-            partitions_def=partitions,
             tags=tags,
             description="Land what is new, build the features of the cutoff, score every customer "
             "with the champion, and publish.",
@@ -63,7 +61,6 @@ def build_jobs(
         dg.define_asset_job(
             TRAINING_JOB,
             selection=everything - scoring_only,
-            partitions_def=partitions,
             tags=tags,
             description="Build the matured cutoffs behind the cutoff, train a challenger, and let "
             "the gate decide whether it becomes the champion.",

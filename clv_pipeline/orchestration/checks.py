@@ -20,9 +20,10 @@ GATES: dict["Gate", tuple[list[str], list[list[str]]]] = {
         [["raw", name] for name in CONTRACTS if name != "transactions"],
     ),
     "staging": (["intermediate", "int_customer_days"], [["staging", "stg_transactions"]]),
+    # Whether a feature peeks can be seen only once the features are there.
     "as_of": (
-        ["as_of", "customer_spine"],
-        [["as_of", "customer_history"], ["as_of", "customer_labels"]],
+        ["features", "customer_features"],
+        [["as_of", name] for name in ("customer_spine", "customer_history", "customer_labels")],
     ),
     "features": (["features", "customer_features"], []),
     "predictions": (["scores", "customer_predictions"], []),
@@ -36,12 +37,12 @@ DESCRIPTIONS: dict["Gate", str] = {
 }
 
 
-def build_gates(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
+def build_gates() -> list[dg.AssetChecksDefinition]:
     """Return a blocking check per gate."""
-    return [_build_gate(gate, partitions) for gate in GATES]
+    return [_build_gate(gate) for gate in GATES]
 
 
-def _build_gate(gate: "Gate", partitions: dg.PartitionsDefinition[str]) -> dg.AssetChecksDefinition:
+def _build_gate(gate: "Gate") -> dg.AssetChecksDefinition:
     asset, others = GATES[gate]
 
     @dg.asset_check(
@@ -50,7 +51,6 @@ def _build_gate(gate: "Gate", partitions: dg.PartitionsDefinition[str]) -> dg.As
         additional_deps=[dg.AssetKey(key) for key in others],
         blocking=True,
         pool=POOL,
-        partitions_def=partitions,
         description=DESCRIPTIONS[gate],
     )
     def check(

@@ -41,7 +41,7 @@ def _compose(settings: Settings) -> dg.Definitions:
     partitions = cutoff_partitions(settings)
     dbt_assets = build_dbt_assets(settings, partitions)
     scoring_only = [*SCORING_ASSETS, *dbt_assets["marts"].keys]
-    jobs = build_jobs(partitions, TRAINING_ASSETS, scoring_only)
+    jobs = build_jobs(TRAINING_ASSETS, scoring_only)
     by_name = {job.name: job for job in jobs}
     return dg.Definitions(
         assets=[
@@ -50,7 +50,7 @@ def _compose(settings: Settings) -> dg.Definitions:
             *build_model_assets(partitions),
             *build_scoring_assets(partitions, sorted(dbt_assets["marts"].keys)),
         ],
-        asset_checks=build_gates(partitions),
+        asset_checks=build_gates(),
         jobs=jobs,
         schedules=build_schedules(settings, partitions, jobs),
         sensors=[build_file_sensor(settings, partitions, by_name[SCORING_JOB])],

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,9 +28,9 @@ from clv_pipeline.timeline import Cutoff
 
 
 @contextmanager
-def hold_runner(settings: Settings) -> Iterator[Runner]:
+def hold_runner(settings: Settings, progress: Progress | None = None) -> Iterator[Runner]:
     """Open what runs jobs, holding the run lock meanwhile."""
-    with Progress() as progress:
+    with progress or Progress() as progress:
         runner = Runner(settings, build_definitions, progress)
         with runner.hold():
             yield runner
@@ -37,16 +38,20 @@ def hold_runner(settings: Settings) -> Iterator[Runner]:
 
 def run(runner: Runner, cutoff: Cutoff | None, train: bool | None) -> None:
     """Score and publish one cutoff; train first when asked to, or when there is no champion."""
-    cutoff = choose_cutoff(runner, cutoff)
+    jobs = [SCORING_JOB]
     if train or (train is None and store.champion_version(runner.settings.paths.models) is None):
-        run_job(runner, TRAINING_JOB, cutoff)
-    run_job(runner, SCORING_JOB, cutoff)
+        jobs.insert(0, TRAINING_JOB)
+    cutoff, run_id = choose_cutoff(runner, cutoff)
+    for job in jobs:
+        run_job(runner, job, cutoff, run_id)
+        run_id = None
     say_where(runner)
 
 
 def train(runner: Runner, cutoff: Cutoff | None) -> None:
     """Train a challenger."""
-    run_job(runner, TRAINING_JOB, choose_cutoff(runner, cutoff))
+    cutoff, run_id = choose_cutoff(runner, cutoff)
+    run_job(runner, TRAINING_JOB, cutoff, run_id)
 
 
 def backfill(runner: Runner, cutoffs: Sequence[Cutoff]) -> None:
@@ -57,22 +62,29 @@ def backfill(runner: Runner, cutoffs: Sequence[Cutoff]) -> None:
     say_where(runner)
 
 
-def choose_cutoff(runner: Runner, cutoff: Cutoff | None) -> Cutoff:
-    """Land what is new, and take the last day with data when no cutoff was named."""
+def choose_cutoff(runner: Runner, cutoff: Cutoff | None) -> tuple[Cutoff, str | None]:
+    """Land what is new, and take the last day with data when no cutoff was named.
+
+    Returns
+    -------
+    tuple
+        The cutoff, and the id of the run for which files have landed, if any.
+    """
     if cutoff is not None:
-        return cutoff
+        return cutoff, None
+    run_id = str(uuid.uuid4())
     runner.progress.begin("landing")
-    report = land_inputs(runner.settings, "command-line", received_at=datetime.now(UTC))
+    report = land_inputs(runner.settings, run_id, received_at=datetime.now(UTC))
     runner.progress.end("landing", report.inputs["transactions"].sentence)
     chosen = runner.default_cutoff()
     runner.progress.say(f"As of {chosen}, the last day with data that is over.")
-    return chosen
+    return chosen, run_id
 
 
-def run_job(runner: Runner, job: str, cutoff: Cutoff) -> RunOutcome:
+def run_job(runner: Runner, job: str, cutoff: Cutoff, run_id: str | None = None) -> RunOutcome:
     """Run one job and say how long it took."""
     runner.progress.say(f"{job.replace('_', ' ')} as of {cutoff}")
-    outcome = runner.run(job, cutoff)
+    outcome = runner.run(job, cutoff, run_id)
     runner.progress.say(f"   done in {outcome.seconds:.0f} s, run {outcome.run_id}")
     return outcome
 

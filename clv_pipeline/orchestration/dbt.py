@@ -11,7 +11,7 @@ from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from pydantic import Field
 
 from clv_pipeline import transform
-from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY
+from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
 from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
 from clv_pipeline.orchestration.ledger import note_counts
@@ -129,13 +129,8 @@ def _build_step(
     def build(
         context: dg.AssetExecutionContext, config: CutoffConfig, project: dg.ResourceParam[Project]
     ) -> Iterator[Any]:
-        cutoff = run_cutoff(context)
-        if step == "marts" and project.record is not None:
-            note_counts(project.settings, project.record)
-        cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
-        report = build_models(
-            project.settings, _select(context, step), cutoffs, cutoff, context.run_id
-        )
+        with explained():
+            report = run_step(step, context, config, project)
         yield from _events(context, report, manifest, translator)
         if report.error is not None:
             raise dg.Failure(report.error, allow_retries=report.is_passing_fault)
@@ -168,14 +163,21 @@ def _events(
     manifest: dict[str, Any],
     translator: Translator,
 ) -> Iterator[Any]:
+    # The project may have been upgraded since this process read it; its new parts are built all
+    # the same and show after the code location is loaded again.
+    known = manifest["nodes"]
     for model in report.models:
+        if model.node not in known:
+            continue
         metadata: dict[str, Any] = {"seconds": round(model.seconds, 3), SUMMARY: report.summary}
         if model.count_rows is not None:
             metadata[ROW_COUNT] = model.count_rows
-        key = translator.get_asset_key(manifest["nodes"][model.node])
+        key = translator.get_asset_key(known[model.node])
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     wanted = context.selected_asset_check_keys
     for test in report.tests:
+        if test.node not in known:
+            continue
         check = get_asset_check_key_for_test(manifest, translator, test.node, None)
         if check is not None and check in wanted:
             yield dg.AssetCheckResult(
@@ -188,6 +190,17 @@ def _events(
                 description=test.message,
                 metadata={"count_failed": test.count_failed},
             )
+
+
+def run_step(
+    step: str, context: dg.AssetExecutionContext, config: CutoffConfig, project: Project
+) -> DbtReport:
+    """Build the models of one step that the run selects, for the cutoffs that it needs."""
+    if step == "marts" and project.record is not None:
+        note_counts(project.settings, project.record)
+    cutoff = run_cutoff(context)
+    cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
+    return build_models(project.settings, _select(context, step), cutoffs, cutoff, context.run_id)
 
 
 def select_step(step: str) -> str:

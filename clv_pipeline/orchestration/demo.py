@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
+from clv_pipeline.datasets import write_cdnow
 from clv_pipeline.settings import CONFIG_NAME
-from clv_pipeline.warehouse import write_atomically
-
-CDNOW_TOML = """\
-# The CDNOW data set: every purchase of 23,570 customers of a music shop who first bought in the
-# first quarter of 1997, up to June 1998. Real data; the field's standard.
-[project]
-name = "cdnow"
-reporting_currency = "USD"
-time_zone = "UTC"        # the data have days only
-home = ".clv"            # everything that a run writes lies here
-
-[value]
-horizons = [30, 90, 180, 365]
-
-[cadence]
-first_cutoff = 1997-03-31
-last_cutoff = 1998-06-30 # the data end here
-
-[inputs.transactions]
-files = ["data/cdnow.csv.gz"]
-date_format = "%Y-%m-%d"
-grain = "order"
-columns = { user_id = "customer_id", ts = "date", amount = "amount", quantity = "quantity" }
-"""
 
 
 class DemoError(RuntimeError):
@@ -61,9 +37,7 @@ def prepare_demo(folder: Path, dataset: str, customers: int) -> None:
             )
         return
     if dataset == "cdnow":
-        data = files("clv_pipeline.datasets").joinpath("cdnow.csv.gz").read_bytes()
-        write_atomically(folder / "data" / "cdnow.csv.gz", data)
-        write_atomically(config, CDNOW_TOML.encode())
+        write_cdnow(folder)
     else:
         from clv_pipeline.ingest.shop import write_shop
 

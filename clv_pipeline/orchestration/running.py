@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from clv_pipeline.orchestration.checks import GATES
 from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.partitions import CUTOFF_TAG, data_days
 from clv_pipeline.orchestration.previews import SUMMARY
@@ -82,8 +83,13 @@ class Runner:
                 tidy_killed_runs(self.settings, instance)
             yield
 
-    def run(self, job_name: str, cutoff: Cutoff) -> RunOutcome:
+    def run(self, job_name: str, cutoff: Cutoff, run_id: str | None = None) -> RunOutcome:
         """Run one job for one cutoff.
+
+        Parameters
+        ----------
+        run_id
+            Of a run that has begun already by landing; a new one when None.
 
         Raises
         ------
@@ -110,6 +116,7 @@ class Runner:
         with dg.DagsterInstance.get() as instance, listen_to_runs(log, steps.hear, steps.hear_text):
             result = job.execute_in_process(
                 instance=instance,
+                run_id=run_id,
                 partition_key=key,
                 # Without a word about loggers Dagster would write to the terminal.
                 run_config={"loggers": {"console": {}}},
@@ -157,7 +164,7 @@ class _Steps:
     def hear(self, event: dg.DagsterEvent) -> None:
         step = event.step_key or ""
         kind = event.event_type
-        if kind == dg.DagsterEventType.STEP_START:
+        if kind in (dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED):
             self._progress.begin(_title(step))
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
             self._note(step, event.step_materialization_data.materialization.metadata)
@@ -184,7 +191,11 @@ class _Steps:
 
 
 def _title(step: str) -> str:
-    name = step.replace("__", ".").removeprefix("raw.").removeprefix("dbt_")
+    if step.endswith("_gate"):
+        gate = next(gate for gate in GATES if step.endswith(f"_{gate}_gate"))
+        return f"{gate} gate".replace("_", " ")
+    name = step.replace("__", ".").removeprefix("raw.").removeprefix("scores.")
+    name = name.removeprefix("dbt_")
     return name.replace("_", " ")
 
 

@@ -46,7 +46,8 @@ def columns(contract: Contract) -> Suite:
             each_row(
                 "schema",
                 "found_type = wanted_type",
-                "of the contract are no columns of that type",
+                "of the contract are missing or of another type",
+                what="columns",
             ),
         ),
         key="name || ' ' || coalesce('is ' || found_type || ', not ' || wanted_type, 'is missing')",
@@ -83,7 +84,10 @@ def rows(run: Run, contract: Contract) -> Suite:
 def transactions(run: Run) -> Suite:
     """Make the suite of volume and freshness of the transactions."""
     gates = run.settings.gates
-    per_day = "count(*) FILTER (WHERE {0}) / count(DISTINCT business_day) FILTER (WHERE {0})"
+    per_day = (
+        "nullif(count(*) FILTER (WHERE {0}), 0)"
+        " / nullif(count(DISTINCT business_day) FILTER (WHERE {0}), 0)"
+    )
     return Suite(
         table="raw.transactions",
         source=f"""(
@@ -239,22 +243,26 @@ def landed_files(run: Run) -> Suite:
                 "rows_in_is_kept_and_quarantined",
                 "count_rows_in = count_rows_kept + count_rows_quarantined",
                 "have other rows in than kept and quarantined together",
+                what="files",
             ),
             each_row(
                 "guests_are_kept",
                 "count_rows_guest BETWEEN 0 AND count_rows_kept",
                 "count more guest rows than kept rows",
+                what="files",
             ),
             each_row(
                 "kept_rows_are_landed",
                 "count_rows_kept = count_rows_landed",
                 "have other kept rows than the landed table holds of them",
+                what="files",
             ),
             each_row(
                 "amounts_in_are_kept_and_quarantined",
                 "NOT is_orders OR abs(coalesce(sum_amount_in, 0) - coalesce(sum_amount_kept, 0) "
                 "- coalesce(sum_amount_quarantined, 0)) < 0.005",
                 "have another amount in than kept and quarantined together",
+                what="files",
             ),
             Rule(
                 "quarantine_share",
