@@ -7,7 +7,7 @@ what happened later, or became known later) differs from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import duckdb
@@ -18,17 +18,8 @@ from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import read_frame
 
 SAMPLE_SIZE = 200
-HISTORY_FEATURES = (
-    "frequency",
-    "recency",
-    "T",
-    "monetary_value",
-    "count_order_days",
-    "count_orders",
-    "sum_value",
-    "sum_refunds",
-    "days_since_last_order",
-)
+TOLERANCE = 0.005
+_NULL_WITHOUT_ORDERS = ("recency", "T", "monetary_value", "days_since_last_order")
 _WINDOWED = re.compile(r"(count_orders|sum_value|sum_refunds)_(\d+)d")
 _DISTINCT_LINE = [
     *("_file_id", "transaction_id", "user_id", "ts", "amount", "currency", "channel", "sku"),
@@ -52,31 +43,36 @@ def compare_sample(
     -------
     pandas.DataFrame
         customer_id, feature, stored, computed: a row per sampled customer and feature that both
-        have.
+        have; and is_history_same, whether the customer's whole past agrees.
     """
     customers = _sample(connection, settings, cutoff)
-    computed = compute(connection, settings, cutoff, customers)
     stored = read_frame(
         connection,
         "SELECT * FROM features.customer_features WHERE cutoff_date = ? "
         "AND customer_id IN (SELECT unnest(?::VARCHAR[]))",
         [cutoff, customers],
-    ).set_index("customer_id")
+    ).drop_duplicates("customer_id")
+    stored = stored.set_index("customer_id")
     windows = [name for name in stored.columns if _WINDOWED.fullmatch(name)]
-    names = [name for name in (*HISTORY_FEATURES, *windows) if name in stored.columns]
+    computed = compute(connection, settings, cutoff, customers, windows)
+    names = [name for name in computed.columns if name in stored.columns]
     parts = [
         pd.DataFrame(
             {
                 "customer_id": computed.index,
                 "feature": name,
                 "stored": stored[name].reindex(computed.index).astype(float).to_numpy(),
-                "computed": _feature(computed, name),
+                "computed": computed[name].to_numpy(),
             }
         )
         for name in names
     ]
-    empty = {"customer_id": [], "feature": [], "stored": [], "computed": []}
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(empty)
+    compared = pd.concat(parts, ignore_index=True)
+    gap = (compared["stored"] - compared["computed"]).abs() > TOLERANCE
+    gap |= compared["stored"].isna() != compared["computed"].isna()
+    past = compared["feature"].isin(("count_orders", "sum_value", "days_since_last_order"))
+    differs = set(compared.loc[gap & past, "customer_id"])
+    return compared.assign(is_history_same=~compared["customer_id"].isin(differs))
 
 
 def compute(
@@ -84,66 +80,67 @@ def compute(
     settings: Settings,
     cutoff: date,
     customers: list[str],
+    windows: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Compute features of customers as known at a cutoff.
+
+    Parameters
+    ----------
+    windows
+        Names of features over a window, such as ``sum_value_90d``.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by customer_id: the history features, and in ``days`` the customer's days, a frame
-        of day, value, refunds and orders.
+        Indexed by customer_id; a column per feature.
     """
     t0 = pd.Timestamp(cutoff)
     owners = _owners(connection, settings, t0)
     accounts = [old for old, new in owners.items() if new in set(customers)]
     accounts += [customer for customer in customers if owners.get(customer, customer) == customer]
     lines = _known_lines(connection, settings, t0, accounts)
-    lines["customer_id"] = lines["user_id"].map(lambda user: owners.get(user, user))
-    rows = {}
-    for customer in customers:
-        own = lines[lines["customer_id"] == customer]
-        days = (
-            own.groupby("day")[["value", "refunds", "orders"]].sum().reset_index()
-            if len(own)
-            else pd.DataFrame({"day": [], "value": [], "refunds": [], "orders": []})
-        )
-        rows[customer] = _history(days, t0)
-    return pd.DataFrame.from_dict(rows, orient="index")
+    owner = lines["user_id"].map(lambda user: owners.get(user, user))
+    lines = lines.assign(customer_id=owner)[owner.isin(customers)]
+    days = lines.groupby(["customer_id", "day"])[["value", "refunds", "orders"]].sum().reset_index()
+    found = _history(days, t0).reindex(pd.Index(customers, name="customer_id"))
+    for name in windows:
+        measure, width = _split(name)
+        inside = days[days["day"] > t0 - pd.Timedelta(days=width)]
+        found[name] = inside.groupby("customer_id")[measure].sum()
+    never_null = [name for name in found.columns if name not in _NULL_WITHOUT_ORDERS]
+    return found.fillna(dict.fromkeys(never_null, 0.0))
 
 
-def _history(days: pd.DataFrame, t0: pd.Timestamp) -> dict[str, object]:
-    orders = days[days["orders"] > 0].sort_values("day")
-    found: dict[str, object] = {
-        "t0": t0,
-        "days": days,
-        "frequency": max(len(orders) - 1, 0),
-        "recency": np.nan,
-        "T": np.nan,
-        "days_since_last_order": np.nan,
-        "monetary_value": orders["value"].iloc[1:].mean() if len(orders) > 1 else np.nan,
-        "count_order_days": len(orders),
-        "count_orders": days["orders"].sum(),
-        "sum_value": days["value"].sum(),
-        "sum_refunds": days["refunds"].sum(),
-    }
-    if len(orders):
-        first, last = orders["day"].iloc[0], orders["day"].iloc[-1]
-        found["recency"] = (last - first).days
-        found["T"] = (t0 - first).days
-        found["days_since_last_order"] = (t0 - last).days
-    return found
+def _history(days: pd.DataFrame, t0: pd.Timestamp) -> pd.DataFrame:
+    """Sum a customer's days up to t0; ages in days."""
+    sums = days.groupby("customer_id")[["value", "refunds", "orders"]].sum()
+    ordered = days[days["orders"] > 0]
+    by_customer = ordered.groupby("customer_id")["day"]
+    first, last = by_customer.min(), by_customer.max()
+    is_repeat = ordered["day"] > ordered["customer_id"].map(first)
+    repeats = ordered[is_repeat].groupby("customer_id")["value"]
+    return pd.DataFrame(
+        {
+            "frequency": repeats.size().reindex(sums.index),
+            "recency": (last - first).dt.days,
+            "T": (t0 - first).dt.days,
+            "monetary_value": repeats.mean(),
+            "count_order_days": by_customer.size(),
+            "count_orders": sums["orders"],
+            "sum_value": sums["value"],
+            "sum_refunds": sums["refunds"],
+            "days_since_last_order": (t0 - last).dt.days,
+        }
+    ).astype(float)
 
 
-def _feature(computed: pd.DataFrame, name: str) -> list[float]:
+def _split(name: str) -> tuple[str, int]:
+    """Read a windowed feature's name: the measure of a day, and the window's days."""
     windowed = _WINDOWED.fullmatch(name)
     if windowed is None:
-        return [float(figure) for figure in computed[name]]
+        raise ValueError(f"'{name}' is no feature over a window")
     measure = {"count_orders": "orders", "sum_value": "value", "sum_refunds": "refunds"}
-    column, width = measure[windowed.group(1)], pd.Timedelta(days=int(windowed.group(2)))
-    return [
-        float(days.loc[days["day"] > t0 - width, column].sum()) if len(days) else 0.0
-        for days, t0 in zip(computed["days"], computed["t0"], strict=True)
-    ]
+    return measure[windowed.group(1)], int(windowed.group(2))
 
 
 def _sample(
@@ -214,12 +211,11 @@ def _known_lines(
         WITH own AS (
             SELECT * FROM raw.transactions WHERE user_id IN (SELECT unnest(?::VARCHAR[]))
         )
-        SELECT * FROM own
-        UNION ALL
-        -- Other accounts' lines of the same orders: a newer version may have moved an order.
-        SELECT * FROM raw.transactions
-        WHERE transaction_id IN (SELECT transaction_id FROM own)
-            AND (user_id IS NULL OR user_id NOT IN (SELECT unnest(?::VARCHAR[])))
+        SELECT *, epoch_us(ts) AS ts_number, coalesce(epoch_us(ingested_at), -1) AS delivered
+        FROM raw.transactions
+        WHERE user_id IN (SELECT unnest(?::VARCHAR[]))
+            -- Other accounts' lines of the same orders: a newer version may have moved an order.
+            OR transaction_id IN (SELECT transaction_id FROM own)
         """,
         [accounts, accounts],
     )
@@ -238,16 +234,12 @@ def _known_lines(
             lines["transaction_id"].notna(),
             "\0" + lines["_file_id"].astype(str) + ":" + lines["_row_number"].astype(str),
         ),
-        refund_at=lines["ts"].where(refund, pd.Timestamp(0)).astype("int64"),
-        delivered=lines["ingested_at"].fillna(pd.Timestamp.min).astype("int64"),
+        refund_at=lines["ts_number"].where(refund, 0),
     )
     lines = _newest_versions(lines, t0)
     lines = lines[lines["day"] <= t0]
     rate = _rates(connection, settings, t0, lines)
-    net = (lines["amount"].abs() * rate).where(~lines["refund"], -lines["amount"].abs() * rate)
-    # A sale with a negative amount that says it is none keeps its sign.
-    net = net.where(lines["refund"] | (lines["amount"] >= 0), lines["amount"] * rate)
-    value = net
+    value = net = lines["amount"].where(~lines["refund"], -lines["amount"].abs()) * rate
     if settings.value.definition == "contribution_margin":
         value = net - lines["variable_cost"].fillna(0) * rate
     key = [*_VERSION, "delivered", "_file_id", "user_id"]

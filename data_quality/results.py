@@ -16,6 +16,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import has_table, open_warehouse, read_frame, replace_rows
 from data_quality.drift import REFERENCE_SCHEMA, REFERENCE_TABLE
 from data_quality.measuring import Finding
+from data_quality.rules import show
 
 RESULTS_TABLE = "ops.data_quality"
 RESULTS_SCHEMA = pa.schema(
@@ -29,7 +30,7 @@ RESULTS_SCHEMA = pa.schema(
         ("column_name", pa.string()),
         ("severity", pa.string()),
         ("is_passed", pa.bool_()),
-        ("observed", pa.float64()),
+        ("observed", pa.string()),
         ("expected", pa.string()),
         ("count_checked", pa.int64()),
         ("count_failed", pa.int64()),
@@ -181,7 +182,7 @@ def _row(
         "column_name": rule.column,
         "severity": rule.severity,
         "is_passed": finding.is_passed,
-        "observed": finding.observed,
+        "observed": None if finding.observed is None else show(finding.observed),
         "expected": rule.expected,
         "count_checked": finding.count_checked,
         "count_failed": finding.count_failed,

@@ -105,6 +105,7 @@ def each_row(
     says: str,
     column: str | None = None,
     severity: Severity = "stop",
+    what: str = "rows",
 ) -> Rule:
     """Make a rule that a condition is true of each row.
 
@@ -116,13 +117,15 @@ def each_row(
     holds
         The SQL condition.
     says
-        What is wrong with the rows that break it, after "{observed} of {checked} rows".
+        What is wrong with the rows that break it, after "3 of 100 rows".
+    what
+        What a row of the source is, in the plural.
     """
     breaks = f"({holds}) IS NOT TRUE"
     return Rule(
         name=name,
         figure=f"count(*) FILTER (WHERE {breaks})",
-        says=f"{{observed}} of {{checked}} rows {says}",
+        says=f"{{observed}} of {{checked}} {what} {says}",
         column=column,
         maximum=0,
         severity=severity,

@@ -11,10 +11,11 @@ from data_quality.suites.run import Run
 
 MAX_LABELLED_CUTOFFS = 60
 MAX_TIED_CUTOFFS = 12
+MAX_LABEL_CORRELATION = 0.95
 _SPINE = "as_of.customer_spine"
 _HISTORY = "as_of.customer_history"
 _LABELS = "as_of.customer_labels"
-_FEATURES = "features.customer_features"
+FEATURES = "features.customer_features"
 _STAGED = "staging.stg_transactions"
 _LABELLED = f"SELECT DISTINCT cutoff_date FROM {_LABELS} WHERE cutoff_date < $cutoff"
 _CHECKED = f"""(
@@ -125,10 +126,10 @@ def customer_history(run: Run) -> Suite:
 def customer_features(run: Run) -> Suite:
     """Make the suite of the feature table: a row for each of the spine, no age below zero."""
     return Suite(
-        table=_FEATURES,
-        source=_joined_to_spine(_FEATURES),
+        table=FEATURES,
+        source=_joined_to_spine(FEATURES),
         rules=(
-            *_one_per_spine_row(_FEATURES),
+            *_one_per_spine_row(FEATURES),
             each_row(
                 "no_day_after_cutoff",
                 "days_since_last_order IS NULL OR days_since_last_order >= 0",
@@ -137,7 +138,7 @@ def customer_features(run: Run) -> Suite:
             ),
         ),
         key="customer_id",
-        needs=(_FEATURES, _SPINE, _LABELS),
+        needs=(FEATURES, _SPINE, _LABELS),
         parameters=run.parameters,
     )
 
@@ -164,20 +165,20 @@ def customer_labels(run: Run) -> Suite:
             each_row(
                 "no_day_after_horizon",
                 "last_label_activity_date IS NULL "
-                "OR last_label_activity_date <= cutoff_date + horizon_days",
+                "OR last_label_activity_date <= cutoff_date + horizon_days::INTEGER",
                 "label a day after the horizon",
                 "last_label_activity_date",
             ),
             each_row(
                 "window_is_horizon",
                 "label_start_date = cutoff_date + 1 "
-                "AND label_end_date = cutoff_date + horizon_days",
+                "AND label_end_date = cutoff_date + horizon_days::INTEGER",
                 "have a window that is not the horizon after the cutoff",
                 "label_end_date",
             ),
             each_row(
                 "matured",
-                "cutoff_date + horizon_days <= greatest("
+                "cutoff_date + horizon_days::INTEGER <= greatest("
                 f"$cutoff::DATE, (SELECT max(cutoff_date) FROM {_SPINE}))",
                 "are of a window that is not over yet",
                 "label_end_date",
@@ -223,8 +224,9 @@ def label_windows(run: Run) -> Suite:
             each_row(
                 "one_label_per_spine_row",
                 "is_in_both",
-                "of a cutoff and horizon are labelled without being in the spine, or not labelled",
+                "are labelled without being in the spine, or not labelled",
                 "customer_id",
+                what="customers and windows",
             ),
         ),
         key="customer_id",
@@ -333,4 +335,74 @@ def _one_per_spine_row(table: str) -> tuple[Rule, ...]:
             maximum=0,
             keys=f"SELECT spine.customer_id {missing}",
         ),
+    )
+
+
+def recomputed(run: Run, source: str, *, is_training_cutoff: bool) -> Suite:
+    """Make the suite of a sample of features, stored against computed anew from landed rows.
+
+    Parameters
+    ----------
+    source
+        View with customer_id, feature, stored, computed, and is_history_same: whether the totals
+        of the customer's whole history agree.
+    is_training_cutoff
+        A cutoff that trains may have been built before rows arrived that don't say when they were
+        known. Customers whose history differs are then only warned of; the others must agree.
+    """
+    same = (
+        "stored IS NOT DISTINCT FROM computed OR stored IS NULL AND isnan(computed) "
+        "OR isnan(stored) AND isnan(computed) "
+        "OR abs(stored - computed) <= 0.005 + 1e-9 * abs(computed)"
+    )
+    where = "at a training cutoff" if is_training_cutoff else "at the cutoff"
+    words = f"of a sample differ from what the landed rows say as known {where}"
+    peeks = f"{same} OR NOT is_history_same" if is_training_cutoff else same
+    suffix = "_for_training" if is_training_cutoff else ""
+    rules = [each_row(f"no_peeking{suffix}", peeks, words, what="features")]
+    if is_training_cutoff:
+        rules.append(
+            each_row(
+                "history_rebuilt",
+                "is_history_same",
+                "are of customers whose rows came after the training cutoff was built",
+                severity="warn",
+                what="features",
+            )
+        )
+    return Suite(
+        table=FEATURES,
+        source=source,
+        rules=tuple(rules),
+        key="customer_id",
+        parameters=run.parameters,
+    )
+
+
+def label_correlations(run: Run, source: str) -> Suite:
+    """Make the suite of features that know the answer.
+
+    Parameters
+    ----------
+    source
+        View with feature and correlation.
+    """
+    return Suite(
+        table=FEATURES,
+        source=source,
+        rules=(
+            Rule(
+                "no_feature_knows_the_label",
+                "max(correlation)",
+                "a feature orders customers as what they bought next does (rank correlation "
+                "{observed}, possible is {expected}), so it was computed from days after the "
+                "cutoff",
+                maximum=MAX_LABEL_CORRELATION,
+                breaks=f"correlation > {MAX_LABEL_CORRELATION}",
+                if_nothing="no label is matured yet, or too few customers bought",
+            ),
+        ),
+        key="feature",
+        is_key_personal=False,
+        parameters=run.parameters,
     )

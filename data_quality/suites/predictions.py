@@ -47,7 +47,7 @@ def predictions(run: Run) -> Suite:
         FROM {_PREDICTIONS} WHERE cutoff_date = $cutoff
     )"""
     finite = [
-        each_row("finite", f"isfinite({name})", f"have a {name} that is missing or infinite", name)
+        each_row("finite", f"isfinite({name})", f"have no finite {name}", name)
         for name in _MEASURES
     ]
     return Suite(
@@ -136,14 +136,16 @@ def coverage(run: Run) -> Suite:
             each_row(
                 "spine_is_predicted",
                 "is_said",
-                "asked for, a customer of the spine and a horizon each, are not predicted",
+                "of the spine are not predicted over each horizon",
                 "customer_id",
+                what="customers and horizons",
             ),
             each_row(
                 "only_spine_is_predicted",
                 "is_asked",
-                "are of a customer or a horizon that was not asked for",
+                "are predicted without being asked for",
                 "customer_id",
+                what="customers and horizons",
             ),
         ),
         key="customer_id",

@@ -110,7 +110,8 @@ def columns(run: Run, table: str, contract: dict[str, str]) -> Suite:
             each_row(
                 "schema",
                 "found_type = wanted_type",
-                "columns are not as the contract says",
+                "are not as the contract says",
+                what="columns",
             ),
         ),
         key="column_name || CASE WHEN found_type IS NULL THEN ' is missing' "
@@ -163,7 +164,8 @@ def personal_columns() -> Suite:
             each_row(
                 "no_personal_data",
                 f"NOT (column_name IN ({names}) OR {words})",
-                "of the publication's columns hold personal data",
+                "of the publication hold personal data",
+                what="columns",
             ),
         ),
         key="table_name || '.' || column_name",
@@ -288,20 +290,23 @@ def customer_clv_history(run: Run) -> Suite:
             each_row(
                 "history_complete",
                 "published_customers = scored_customers",
-                "scored cutoffs are missing or have other customers",
+                "are missing or have other customers than were scored",
                 "cutoff_date",
+                what="cutoffs",
             ),
             each_row(
                 "one_row_per_key",
                 "published_rows = published_customers",
-                "cutoffs have several rows of a customer",
+                "have several rows of a customer",
                 "customer_id",
+                what="cutoffs",
             ),
             each_row(
                 "total_equals_scores",
                 "round(published_total, 2) IS NOT DISTINCT FROM round(scored_total, 2)",
-                "cutoffs have another total than was scored",
+                "have another total than was scored",
                 f"clv_{int(longest)}d",
+                what="cutoffs",
             ),
         ),
         key="'cutoff ' || cutoff_date",
