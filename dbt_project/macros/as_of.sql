@@ -85,3 +85,12 @@
             {{ user_id }} = owners.user_id
             and {{ holds_at('owners.valid_from_date', 'owners.valid_to_date', cutoff) }}
 {%- endmacro %}
+
+{# The rows that a test looks at: all, or those of the cutoffs of this run. #}
+{% macro tested_rows(model, only_this_run) -%}
+    {% if only_this_run -%}
+        (select * from {{ model }} where {{ of_this_run('cutoff_date') }})
+    {%- else -%}
+        {{ model }}
+    {%- endif %}
+{%- endmacro %}

@@ -1,0 +1,44 @@
+{# Before scored cutoffs are written: drop those of this run, and those that were scored again or
+   whose scores are gone. Same transaction. #}
+{% macro forget_changed_scores() -%}
+    {% if is_incremental() -%}
+        delete from {{ this }}
+        where
+            {{ of_this_run('cutoff_date') }}
+            or not exists (
+                select 1
+                from (
+                    select distinct cutoff_date, run_id
+                    from {{ source('scores', 'customer_standing') }}
+                ) as scored
+                where
+                    scored.cutoff_date = {{ this }}.cutoff_date
+                    and scored.run_id = {{ this }}.run_id
+            )
+    {%- endif %}
+{%- endmacro %}
+
+{# A number to two significant digits. #}
+{% macro two_digits(number) -%}
+    case
+        when {{ number }} = 0 then 0
+        else
+            round({{ number }} / power(10, floor(log10(abs({{ number }}))) - 1))
+            * power(10, floor(log10(abs({{ number }}))) - 1)
+    end
+{%- endmacro %}
+
+{# A sum of doubles that does not depend on the order of rows. #}
+{% macro exact_sum(number) -%}
+    cast(sum(cast({{ number }} as decimal(28, 6))) as double)
+{%- endmacro %}
+
+{# A column of one horizon: clv_90d, clv_90d_p10, probability_purchase_90d. #}
+{% macro horizon_column(measure, days) -%}
+    {% set parts = measure.split('_p') %}
+    {%- if measure.startswith('clv_p') -%}
+        clv_{{ days }}d_p{{ parts[1] }}
+    {%- else -%}
+        {{ measure }}_{{ days }}d
+    {%- endif %}
+{%- endmacro %}

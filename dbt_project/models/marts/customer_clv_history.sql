@@ -1,0 +1,80 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    pre_hook='{{ forget_changed_scores() }}',
+) }}
+
+{%- set horizons = var('horizons') %}
+{%- set measures = ['clv', 'clv_p10', 'clv_p50', 'clv_p90', 'probability_purchase', 'expected_orders'] %}
+
+with standing as (
+    select *
+    from {{ source('scores', 'customer_standing') }} as standing
+    {% if is_incremental() -%}
+        where not exists (
+            select 1
+            from (select distinct cutoff_date from {{ this }}) as held
+            where held.cutoff_date = standing.cutoff_date
+        )
+    {%- endif %}
+),
+
+predictions as (
+    select
+        customer_id,
+        cutoff_date
+        {%- for days in horizons %}
+            {%- for measure in measures %},
+        max(case when horizon_days = {{ days }} then {{ measure }} end)
+            as {{ horizon_column(measure, days) }}
+            {%- endfor %}
+        {%- endfor %}
+    from {{ source('scores', 'customer_predictions') }}
+    group by 1, 2
+)
+
+select
+    standing.customer_id,
+    standing.cutoff_date
+    {%- for days in horizons %}
+        {%- for measure in measures %},
+    predictions.{{ horizon_column(measure, days) }}
+        {%- endfor %}
+    {%- endfor %},
+    history.sum_value as historic_value,
+    history.sum_value + predictions.clv_{{ horizons | max }}d as total_value,
+    history.count_orders,
+    history.first_order_date,
+    history.last_order_date,
+    {{ days_between('history.last_order_date', 'standing.cutoff_date') }} as days_since_last_order,
+    standing.p_alive,
+    standing.churn_probability,
+    standing.days_between_orders,
+    standing.expected_next_order_date,
+    standing.loyalty_score,
+    standing.clv_rank,
+    standing.clv_percentile,
+    standing.value_tier,
+    standing.segment,
+    standing.rfm_segment,
+    standing.rfm_score,
+    standing.confidence,
+    standing.confidence_reason,
+    concat_ws(
+        '|',
+        standing.segment,
+        standing.value_tier,
+        standing.confidence,
+        cast({{ two_digits('predictions.clv_' ~ (horizons | max) ~ 'd') }} as varchar)
+    ) as material_state,
+    standing.model_version,
+    standing.run_id
+from standing
+inner join predictions
+    on
+        standing.customer_id = predictions.customer_id
+        and standing.cutoff_date = predictions.cutoff_date
+inner join {{ ref('customer_history') }} as history
+    on
+        standing.customer_id = history.customer_id
+        and standing.cutoff_date = history.cutoff_date

@@ -1,0 +1,20 @@
+select
+    model,
+    horizon_days,
+    evaluation_date,
+    count_customers,
+    normalized_gini,
+    spearman,
+    rmse,
+    mae,
+    total_bias,
+    top_10_capture,
+    top_20_capture,
+    auc,
+    decile_mape,
+    coverage_80,
+    is_champion,
+    trained_for_date,
+    model_version,
+    run_id
+from {{ source('scores', 'model_leaderboard') }}
