@@ -136,6 +136,8 @@ def test_orders_follow_the_season() -> None:
     expected = season.factor[:days] / season.factor[:days].sum() * seen.sum()
     assert stats.chisquare(seen, expected).pvalue > 0.01
     assert season.factor[: 365 * 2].max() > 1.6 * season.factor[: 365 * 2].mean()
+    assert np.argmax(season.factor[:365]) in range(320, 358)
+    assert season.factor[:365][181:212].mean() < 0.95
     long = Season.build(START, 365 * 28, 1.0)
     assert long.factor.mean() == pytest.approx(1.0, abs=0.002)
     reading = np.linspace(0, season.clock[days], 999)

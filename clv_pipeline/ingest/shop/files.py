@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,17 @@ import pyarrow.parquet as pq
 
 from clv_pipeline.ingest.shop.parameters import REPORTING_CURRENCY, TIME_ZONE
 from clv_pipeline.ingest.shop.process import IntArray
+from clv_pipeline.settings import CONFIG_NAME
+from clv_pipeline.warehouse import write_atomically
 
 FileFormat = Literal["csv", "parquet"]
 FilesPer = Literal["all", "year", "month", "day"]
 SUFFIXES: dict[FileFormat, str] = {"csv": ".csv.gz", "parquet": ".parquet"}
-_MARK = "# A simulated shop: docs/simulated_shop.md says by which laws."
+_MARK = """This folder was written by a simulation: the truth about customers who do not exist.
+docs/simulated_shop.md says by which laws.
+"""
+# Days of history that the first cutoff asks for.
+FIRST_CUTOFF_AFTER = 89
 _UNITS = {"year": "Y", "month": "M", "day": "D"}
 
 
@@ -162,15 +168,21 @@ def write_bad_rows(
     return len(rows)
 
 
-def write_config(folder: Path, file_format: FileFormat, inputs: dict[str, bool]) -> None:
+def write_config(
+    folder: Path, file_format: FileFormat, inputs: dict[str, bool], start: date, last_day: date
+) -> None:
     """Write clv.toml for the files; ``inputs`` says of each whether it has a folder of its own."""
     suffix = SUFFIXES[file_format]
     lines = [
-        _MARK,
+        "# A simulated shop: docs/simulated_shop.md says by which laws.",
         "[project]",
-        'name = "simulated_shop"',
+        'name = "shop"',
         f'time_zone = "{TIME_ZONE}"',
         f'reporting_currency = "{REPORTING_CURRENCY}"',
+        "",
+        "[cadence]",
+        f"first_cutoff = {min(start + timedelta(days=FIRST_CUTOFF_AFTER), last_day)}",
+        f"last_cutoff = {last_day} # the data end here",
         "",
     ]
     for name, has_folder in inputs.items():
@@ -179,33 +191,35 @@ def write_config(folder: Path, file_format: FileFormat, inputs: dict[str, bool])
         if name == "transactions":
             lines.append('exclude = [{ sql = "channel = \'test\'", reason = "a test order" }]')
         lines.append("")
-    (folder / "clv.toml").write_text("\n".join(lines), encoding="utf-8")
+    write_atomically(folder / CONFIG_NAME, "\n".join(lines).encode())
 
 
 def clear_folder(folder: Path, inputs: dict[str, bool]) -> None:
-    """Take away what an earlier simulated shop left in the folder, and nothing else.
+    """Take away what an earlier simulated shop left in the folder, and mark it as one.
 
     Raises
     ------
     ValueError
         If files that would be replaced are not those of a simulated shop.
     """
-    config = folder / "clv.toml"
-    ours = [folder / name for name, has_folder in inputs.items() if has_folder]
+    truth, mark = folder / "truth", folder / "truth" / "README"
+    ours = [folder / CONFIG_NAME]
+    ours += [folder / name for name, has_folder in inputs.items() if has_folder]
     ours += [folder / f"{name}{suffix}" for name in inputs for suffix in SUFFIXES.values()]
-    ours += [folder / "truth", config]
+    ours.append(truth)
     there = [path.name for path in ours if path.exists()]
-    is_shop = config.is_file() and config.read_bytes().startswith(_MARK.encode())
-    if there and not is_shop:
+    if there and not mark.is_file():
         raise ValueError(
             f"{folder} holds {', '.join(there)}, which no simulated shop wrote: "
             "name an empty folder, so that nothing of yours is replaced."
         )
-    for path in ours[:-1]:
+    # The settings go first and come last: whoever finds them finds a whole shop.
+    for path in ours:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    write_atomically(mark, _MARK.encode())
 
 
 def _as_text(table: pa.Table) -> pa.Table:

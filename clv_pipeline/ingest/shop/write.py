@@ -19,6 +19,7 @@ from clv_pipeline.ingest.shop.columns import (
     money,
     numbered_ids,
 )
+from clv_pipeline.ingest.shop.contacts import campaign_rows, exposure_rows, merge_rows
 from clv_pipeline.ingest.shop.files import (
     SUFFIXES,
     FileFormat,
@@ -55,7 +56,6 @@ from clv_pipeline.ingest.shop.process import (
     IntArray,
     Season,
     birth_weights,
-    campaign_days,
     draw_latents,
     solve_rate_scale,
 )
@@ -76,7 +76,6 @@ _INPUTS = {
     "account_merges": False,
     "exchange_rates": False,
 }
-_MAIL_COST_CENTS = 5
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,6 @@ def write_shop(
     clock = Clock.build(start, _EARLIEST_DAY, days + 1, TIME_ZONE)
     folder.mkdir(parents=True, exist_ok=True)
     clear_folder(folder, _INPUTS)
-    write_config(folder, file_format, _INPUTS)
     inputs = {
         name: FileSet(
             folder / name if has_folder else folder,
@@ -218,8 +216,8 @@ def write_shop(
         inputs["users"].write(user_rows(people, clock))
         inputs["events"].write(*event_rows(seed, chunk, people, sales, clock, days))
         inputs["texts"].write(text_rows(seed, chunk, people, sales, clock, parameters, days))
-        inputs["campaign_exposures"].write(_exposure_rows(people, sales, clock, parameters, days))
-        merges, split = _merge_rows(seed, chunk, people, clock, parameters, days)
+        inputs["campaign_exposures"].write(exposure_rows(people, sales, clock, parameters, days))
+        merges, split = merge_rows(seed, chunk, people, clock, parameters, days)
         inputs["account_merges"].write(merges)
         inside = people.signup_day >= 0
         np.add.at(signups, (people.signup_day[inside], people.source[inside]), 1)
@@ -242,7 +240,7 @@ def write_shop(
     blank = _users_without_id(inputs["users"], people, clock, parameters.bad_rows)
     _count(planted, "quarantine:users", blank)
     truth["skus"].write(market.sku_rows())
-    truth["campaigns"].write(_campaign_rows(clock, parameters, days))
+    truth["campaigns"].write(campaign_rows(clock, parameters, days))
     for file_set in (*inputs.values(), *truth.values()):
         file_set.close()
     suffix = SUFFIXES[file_format]
@@ -263,7 +261,9 @@ def write_shop(
     count_rows["transactions"] += bad
     text = json.dumps(dict(sorted(planted.items())), indent=2) + "\n"
     (folder / "truth" / "planted.json").write_text(text, encoding="utf-8")
-    return Shop(folder, start, clock.date(days - 1), rate_scale, count_rows, planted)
+    last_day = clock.date(days - 1)
+    write_config(folder, file_format, _INPUTS, start, last_day)
+    return Shop(folder, start, last_day, rate_scale, count_rows, planted)
 
 
 def _check(customers: int, days: int, horizons: Sequence[int], files_per: FilesPer) -> None:
@@ -310,71 +310,6 @@ def _transaction_rows(
             "ingested_at": clock.instants(lines["known_day"], lines["known_second"]),
         }
     )
-
-
-def _exposure_rows(
-    people: People, sales: Sales, clock: Clock, parameters: ShopParameters, days: int
-) -> pa.Table:
-    campaign, customer = np.nonzero(sales.selected.T)
-    arm = sales.selected[customer, campaign].astype(np.int64) - 1
-    day = campaign_days(parameters, days)[campaign]
-    second = np.full(day.size, 8 * 3600)
-    return pa.table(
-        {
-            "user_id": account_ids(people.account(customer, day)),
-            "ts": clock.instants(day, second),
-            "campaign_id": numbered_ids("C", campaign + 1, 3),
-            "arm": coded_text(("control", "treated"), arm),
-            "cost": money(arm * _MAIL_COST_CENTS),
-            "ingested_at": clock.instants(day, second + 60),
-        }
-    )
-
-
-def _campaign_rows(clock: Clock, parameters: ShopParameters, days: int) -> pa.Table:
-    calendar = campaign_days(parameters, days)
-    share = parameters.response_a / (parameters.response_a + parameters.response_b)
-    return pa.table(
-        {
-            "campaign_id": numbered_ids("C", np.arange(calendar.size) + 1, 3),
-            "campaign_date": clock.dates(calendar),
-            "share_drawn": pa.array(np.full(calendar.size, parameters.campaign_share)),
-            "share_treated": pa.array(np.full(calendar.size, parameters.treated_share)),
-            "mean_response_if_alive": pa.array(
-                np.full(calendar.size, share * parameters.persuadable_share)
-            ),
-        }
-    )
-
-
-def _merge_rows(
-    seed: int, chunk: int, people: People, clock: Clock, parameters: ShopParameters, days: int
-) -> tuple[pa.Table, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Return account_merges, and which buyers were merged by mistake and split again."""
-    rng = random_stream(seed, "merges", chunk)
-    merged = np.flatnonzero(people.merge_day >= 0)
-    free = np.flatnonzero(people.merge_day[: people.count_buyers] < 0)
-    pairs = rng.permutation(free)[: 2 * round(parameters.split_share * people.count_buyers)]
-    old, new = pairs[::2], pairs[1::2]
-    begin = np.maximum(people.signup_day[old], people.signup_day[new])
-    begin = np.maximum(begin, 0) + rng.integers(1, 60, old.size)
-    end = begin + rng.integers(5, 30, old.size)
-    fine = end < days
-    old, new, begin, end = old[fine], new[fine], begin[fine], end[fine]
-    who = np.concatenate([people.number[merged] + 1, people.number[old], people.number[old]])
-    owner = np.concatenate([people.number[merged], people.number[new], people.number[old]])
-    day = np.concatenate([people.merge_day[merged], begin, end])
-    order = np.lexsort((who, day))
-    was_split = np.zeros(people.count_buyers, dtype=bool)
-    was_split[old] = True
-    table = pa.table(
-        {
-            "old_user_id": account_ids(who[order]),
-            "new_user_id": account_ids(owner[order]),
-            "ts": clock.instants(day[order], np.full(day.size, 43_200)),
-        }
-    )
-    return table, was_split
 
 
 def _cost_rows(
