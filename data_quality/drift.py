@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -188,14 +189,10 @@ def read_reference(connection: duckdb.DuckDBPyConnection, cutoff: date) -> Refer
         is_number = bins["lower_bound"].notna().any()
         distributions[str(feature)] = Distribution(edges if is_number else None, counts)
     first = rows.iloc[0]
-    return Reference(
-        str(first["run_id"]), pd.Timestamp(first["cutoff_date"]).date(), distributions
-    )
+    return Reference(str(first["run_id"]), pd.Timestamp(first["cutoff_date"]).date(), distributions)
 
 
-def to_reference(
-    distributions: dict[str, Distribution], cutoff: date, run_id: str
-) -> pa.Table:
+def to_reference(distributions: dict[str, Distribution], cutoff: date, run_id: str) -> pa.Table:
     """Lay distributions out as rows of ``ops.feature_reference``."""
     rows = []
     for feature, distribution in distributions.items():
@@ -216,7 +213,7 @@ def to_reference(
     return pa.Table.from_pylist(rows, schema=REFERENCE_SCHEMA)
 
 
-def _describe_numbers(values: pd.Series, known: Distribution | None) -> Distribution:  # type: ignore[type-arg]
+def _describe_numbers(values: pd.Series[Any], known: Distribution | None) -> Distribution:
     numbers = pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
     present = numbers[np.isfinite(numbers)]
     if known is not None and known.edges is not None:
@@ -230,7 +227,7 @@ def _describe_numbers(values: pd.Series, known: Distribution | None) -> Distribu
 
 
 def _describe_categories(
-    values: pd.Series,  # type: ignore[type-arg]
+    values: pd.Series[Any],
     known: Distribution | None,
     pseudonymize: Callable[[str], str],
 ) -> Distribution:

@@ -35,7 +35,9 @@ class Verdict:
     error: str | None = None
 
 
-def judge(suite: Suite, rules: tuple[Rule, ...], figures: Mapping[str, float]) -> dict[str, Verdict]:
+def judge(
+    suite: Suite, rules: tuple[Rule, ...], figures: Mapping[str, float]
+) -> dict[str, Verdict]:
     """Check measured figures against the bounds of their rules.
 
     Parameters
@@ -73,14 +75,18 @@ def judge(suite: Suite, rules: tuple[Rule, ...], figures: Mapping[str, float]) -
 
 
 def _expectation(rule: Rule) -> Any:
-    import great_expectations.expectations as gxe
+    from great_expectations.expectations.core.expect_column_values_to_be_between import (
+        ExpectColumnValuesToBeBetween,
+    )
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
-    return gxe.ExpectColumnValuesToBeBetween(
+    is_stop = rule.severity == "stop"
+    return ExpectColumnValuesToBeBetween(
         column=rule.slot,
         min_value=rule.minimum,
         max_value=rule.maximum,
         description=f"{rule.slot}: {rule.expected}",
-        severity="critical" if rule.severity == "stop" else "warning",
+        severity=FailureSeverity.CRITICAL if is_stop else FailureSeverity.WARNING,
         meta={"slot": rule.slot},
     )
 
@@ -89,9 +95,10 @@ def _expectation(rule: Rule) -> Any:
 def _figures() -> BatchDefinition[Any]:
     # One context for the process: the first use of the library costs seconds.
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("measured").add_dataframe_asset("figures")
     return asset.add_batch_definition_whole_dataframe("whole")
 

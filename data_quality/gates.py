@@ -92,9 +92,7 @@ def run_gate(
         )
         if database is None or inspection.attach(database):
             getattr(inspection, f"check_{gate}")()
-    return build_report(
-        gate, cutoff, run_id, checked_at, inspection.findings, inspection.reference
-    )
+    return build_report(gate, cutoff, run_id, checked_at, inspection.findings, inspection.reference)
 
 
 class _Inspection:
@@ -167,9 +165,7 @@ class _Inspection:
         return [(self.run.cutoff.day, False), *((row[0], True) for row in rows if row[0])]
 
     def _correlate(self) -> None:
-        frame = leakage.correlate_with_label(
-            self.connection, self._features(), self.run.cutoff.day
-        )
+        frame = leakage.correlate_with_label(self.connection, self._features(), self.run.cutoff.day)
         self._check_frame("correlated", frame, as_of.label_correlations(self.run, "correlated"))
 
     def _check_features(self) -> None:

@@ -31,7 +31,9 @@ def correlate_with_label(
         feature, correlation (Spearman's, absolute); empty with fewer than 30 buyers.
     """
     names = [feature.name for feature in features if feature.kind == "numeric"]
-    columns = ", ".join(f"{quote_identifier(name)}::DOUBLE AS {quote_identifier(name)}" for name in names)
+    columns = ", ".join(
+        f"{quote_identifier(name)}::DOUBLE AS {quote_identifier(name)}" for name in names
+    )
     sample = read_frame(
         connection,
         f"""

@@ -191,14 +191,17 @@ def _broken_keys(
 
 
 def _judged(
-    suite: Suite, rule: Rule, figure: float, is_met: bool, checked: int | None, keys: tuple[str, ...]
+    suite: Suite,
+    rule: Rule,
+    figure: float,
+    is_met: bool,
+    checked: int | None,
+    keys: tuple[str, ...],
 ) -> Finding:
     count_failed = int(figure) if rule.counts_rows else None
     if is_met:
         return Finding(suite.table, rule, True, figure, checked, count_failed, (), "holds")
-    words = rule.says.format(
-        observed=show(figure), expected=rule.expected, checked=show(checked)
-    )
+    words = rule.says.format(observed=show(figure), expected=rule.expected, checked=show(checked))
     shown = ", ".join(keys[:KEYS_IN_SENTENCE])
     more = ", ..." if len(keys) > KEYS_IN_SENTENCE else ""
     message = f"{suite.table}: {words}" + (f" (rows {shown}{more})" if keys else "")

@@ -143,9 +143,7 @@ def _split(name: str) -> tuple[str, int]:
     return measure[windowed.group(1)], int(windowed.group(2))
 
 
-def _sample(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, cutoff: date
-) -> list[str]:
+def _sample(connection: duckdb.DuckDBPyConnection, settings: Settings, cutoff: date) -> list[str]:
     """Draw customers by the MD5 of their id, half of them with rows that t0 must not see."""
     rows = connection.execute(
         """
@@ -220,7 +218,7 @@ def _known_lines(
         [accounts, accounts],
     )
     if lines.empty:
-        return lines.assign(day=pd.NaT, value=0.0, refunds=0.0, orders=0)
+        return lines.assign(day=lines["ts"], value=0.0, refunds=0.0, orders=0)
     chosen = settings.inputs.get("transactions")
     if chosen is not None and chosen.grain == "order":
         repeated = lines.sort_values("_row_number").duplicated(_DISTINCT_LINE)
@@ -280,14 +278,14 @@ def _rates(
     if (currency == home).all():
         return pd.Series(1.0, index=lines.index)
     rates = read_frame(
-        connection, "SELECT day, currency, rate, known_at, _file_id, _row_number "
-        "FROM raw.exchange_rates"
+        connection,
+        "SELECT day, currency, rate, known_at, _file_id, _row_number FROM raw.exchange_rates",
     )
-    known = rates["day"].where(
-        rates["known_at"].isna(), _business_day(rates["known_at"], settings)
-    )
+    known = rates["day"].where(rates["known_at"].isna(), _business_day(rates["known_at"], settings))
     rates = rates.assign(known=known.where(known > rates["day"], rates["day"]))
-    rates = rates[rates["known"] <= t0].sort_values(["known", "known_at", "_file_id", "_row_number"])
+    rates = rates[rates["known"] <= t0].sort_values(
+        ["known", "known_at", "_file_id", "_row_number"]
+    )
     codes = rates["currency"].str.strip().str.upper()
     latest: Mapping[tuple[str, pd.Timestamp], float] = dict(
         zip(zip(codes, rates["day"], strict=True), rates["rate"], strict=True)

@@ -130,7 +130,7 @@ def latest_results(settings: Settings, cutoff: Cutoff, run_id: str | None = None
     pandas.DataFrame
         The columns of ``ops.data_quality``; empty when nothing is recorded.
     """
-    empty = RESULTS_SCHEMA.empty_table().to_pandas()
+    empty: pd.DataFrame = RESULTS_SCHEMA.empty_table().to_pandas()
     with open_warehouse(settings) as connection:
         if not has_table(connection, *RESULTS_TABLE.split(".")):
             return empty

@@ -236,7 +236,7 @@ def label_windows(run: Run) -> Suite:
 
 
 def totals_at_cutoff(run: Run) -> Suite:
-    """Make the suite of totals at the run's cutoff: histories are what staging knew of customers."""
+    """Make the suite of totals at the run's cutoff: histories hold what staging knew."""
     return Suite(
         table=_HISTORY,
         source=_totals("(SELECT $cutoff::DATE AS cutoff_date)"),

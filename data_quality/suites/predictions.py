@@ -30,7 +30,6 @@ def suites(run: Run) -> list[Suite]:
         coverage(run),
         *(total(run, horizon) for horizon in run.settings.value.horizons),
         spread(run),
-        standing(run),
     ]
 
 
@@ -94,7 +93,10 @@ def predictions(run: Run) -> Suite:
                 "expected_orders",
             ),
             each_row(
-                "not_negative", "expected_orders >= 0", "say fewer than no orders", "expected_orders"
+                "not_negative",
+                "expected_orders >= 0",
+                "say fewer than no orders",
+                "expected_orders",
             ),
             Rule(
                 "one_run",
@@ -183,9 +185,9 @@ def total(run: Run, horizon: int) -> Suite:
                 f"total_{int(horizon)}d",
                 "CASE WHEN any_value(historic) > 0 "
                 "THEN coalesce(any_value(predicted), 0) / any_value(historic) END",
-                f"the predicted total over {int(horizon)} days is {{observed}} times the customers' "
-                f"value of the last {int(horizon)} days, allowed is {{expected}}: if the business "
-                "changed that much, raise gates.total_band",
+                f"the predicted total over {int(horizon)} days is {{observed}} times the "
+                f"customers' value of the last {int(horizon)} days, allowed is {{expected}}: "
+                "if the business changed that much, raise gates.total_band",
                 column="clv",
                 minimum=1 / band,
                 maximum=band,
@@ -228,87 +230,6 @@ def spread(run: Run) -> Suite:
             ),
         ),
         needs=(_PREDICTIONS,),
-        parameters=run.parameters,
-    )
-
-
-def standing(run: Run) -> Suite:
-    """Make the suite of where customers stand: one row each, ranks and shares in range."""
-    table = "scores.customer_standing"
-    source = f"""(
-        SELECT
-            standing.*,
-            spine.customer_id IS NOT NULL AS is_in_spine,
-            count(*) OVER () AS customers
-        FROM (SELECT * FROM {table} WHERE cutoff_date = $cutoff) AS standing
-        LEFT JOIN {_SPINE} AS spine
-            ON spine.customer_id = standing.customer_id AND spine.cutoff_date = standing.cutoff_date
-    )"""
-    spine_size = f"(SELECT count(*) FROM {_SPINE} WHERE cutoff_date = $cutoff)"
-    return Suite(
-        table=table,
-        source=source,
-        rules=(
-            one_row_per(source, ("customer_id",), "customer_id"),
-            Rule(
-                "spine_has_standing",
-                f"{spine_size} - count(DISTINCT customer_id) FILTER (WHERE is_in_spine)",
-                "{observed} customers of the spine are missing",
-                column="customer_id",
-                maximum=0,
-                keys=f"SELECT customer_id FROM {_SPINE} WHERE cutoff_date = $cutoff AND "
-                f"customer_id NOT IN (SELECT customer_id FROM {table} WHERE cutoff_date = $cutoff)",
-            ),
-            each_row("in_spine", "is_in_spine", "are of customers whom nobody asked about"),
-            each_row(
-                "is_probability",
-                "churn_probability BETWEEN 0 AND 1",
-                "have a churn probability outside of 0 to 1",
-                "churn_probability",
-            ),
-            each_row(
-                "is_probability",
-                "p_alive IS NULL OR p_alive BETWEEN 0 AND 1",
-                "have a probability of being alive outside of 0 to 1",
-                "p_alive",
-            ),
-            each_row(
-                "in_range",
-                "loyalty_score BETWEEN 0 AND 100",
-                "have a loyalty score outside of 0 to 100",
-                "loyalty_score",
-            ),
-            each_row(
-                "in_range",
-                "clv_percentile BETWEEN 0 AND 100",
-                "have a percentile outside of 0 to 100",
-                "clv_percentile",
-            ),
-            each_row(
-                "in_range",
-                "clv_rank BETWEEN 1 AND customers",
-                "have a rank outside of 1 to the number of customers",
-                "clv_rank",
-            ),
-            each_row(
-                "not_before_cutoff",
-                "expected_next_order_date IS NULL OR expected_next_order_date > cutoff_date",
-                "expect the next order on or before the cutoff",
-                "expected_next_order_date",
-            ),
-            each_row(
-                "known_value",
-                "confidence IN ('high', 'medium', 'low') AND confidence_reason <> ''",
-                "have no confidence of high, medium or low with its reason",
-                "confidence",
-            ),
-            *(
-                each_row("present", f"{name} <> ''", f"have no {name}", name)
-                for name in ("segment", "value_tier", "rfm_segment", "rfm_score")
-            ),
-        ),
-        key="customer_id",
-        needs=(table, _SPINE),
         parameters=run.parameters,
     )
 

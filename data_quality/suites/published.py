@@ -16,6 +16,8 @@ from data_quality.rules import Rule, Suite, each_row, one_row_per
 from data_quality.suites.run import Run
 
 PUBLICATION = "publication"
+# Readers find the tables in the file's main schema.
+_READ = f"{PUBLICATION}.main"
 TABLES = (
     "customer_clv",
     "customer_clv_history",
@@ -26,8 +28,8 @@ TABLES = (
 )
 # Columns that a mart must never have, beside those that a contract calls personal.
 PERSONAL_WORDS = ("email", "e_mail", "phone", "first_name", "last_name", "address", "birth")
-_CLV = f"{PUBLICATION}.clv.customer_clv"
-_HISTORY = f"{PUBLICATION}.clv.customer_clv_history"
+_CLV = f"{_READ}.customer_clv"
+_HISTORY = f"{_READ}.customer_clv_history"
 _PREDICTIONS = "scores.customer_predictions"
 _NEWEST = f"(SELECT max(cutoff_date) FROM {_PREDICTIONS})"
 # Types that dbt names otherwise than DuckDB reports them.
@@ -51,6 +53,7 @@ def suites(run: Run) -> list[Suite]:
         *(row_count(table) for table in TABLES),
         personal_columns(),
         customer_clv(run),
+        standing(run),
         *(totals(run, horizon) for horizon in run.settings.value.horizons),
         customer_clv_history(run),
     ]
@@ -98,7 +101,7 @@ def columns(run: Run, table: str, contract: dict[str, str]) -> Suite:
         FROM {wanted}
         FULL JOIN (
             SELECT column_name, data_type FROM information_schema.columns
-            WHERE table_catalog = '{PUBLICATION}' AND table_schema = 'clv' AND table_name = {name}
+            WHERE table_catalog = '{PUBLICATION}' AND table_schema = 'main' AND table_name = {name}
         ) AS found
             ON found.column_name = wanted.column_name
     )"""
@@ -118,20 +121,20 @@ def columns(run: Run, table: str, contract: dict[str, str]) -> Suite:
         "WHEN wanted_type IS NULL THEN ' is not in the contract' "
         "ELSE ' is ' || found_type || ', not ' || wanted_type END",
         is_key_personal=False,
-        needs=(f"{PUBLICATION}.clv.{table}",),
+        needs=(f"{_READ}.{table}",),
         parameters=run.parameters,
     )
 
 
 def row_count(table: str) -> Suite:
     """Make the suite of a table's size: as many rows as in the warehouse."""
-    name = f"clv.{quote_identifier(table)}"
+    name = quote_identifier(table)
     return Suite(
         table=f"clv.{table}",
         source=f"""(
             SELECT
-                (SELECT count(*) FROM {PUBLICATION}.{name}) AS published,
-                (SELECT count(*) FROM {name}) AS held
+                (SELECT count(*) FROM {_READ}.{name}) AS published,
+                (SELECT count(*) FROM clv.{name}) AS held
         )""",
         rules=(
             Rule(
@@ -142,7 +145,7 @@ def row_count(table: str) -> Suite:
                 maximum=0,
             ),
         ),
-        needs=(f"{PUBLICATION}.clv.{table}", f"clv.{table}"),
+        needs=(f"{_READ}.{table}", f"clv.{table}"),
     )
 
 
@@ -208,7 +211,7 @@ def customer_clv(run: Run) -> Suite:
             Rule(
                 "covers_spine",
                 f"count(*) - {spine}",
-                "there are {observed} customers more than at the newest cutoff (fewer, if negative)",
+                "there are {observed} customers more than were scored (fewer, if negative)",
                 minimum=0,
                 maximum=0,
             ),
@@ -228,6 +231,62 @@ def customer_clv(run: Run) -> Suite:
         ),
         key="customer_id",
         needs=(_CLV, _PREDICTIONS, "as_of.customer_spine"),
+        parameters=run.parameters,
+    )
+
+
+def standing(run: Run) -> Suite:
+    """Make the suite of where customers stand: shares, ranks and names in range."""
+
+    def in_range(column: str, holds: str, says: str) -> Rule:
+        return each_row("in_range", holds, says, column)
+
+    return Suite(
+        table="clv.customer_clv",
+        source=f"(SELECT *, count(*) OVER () AS customers FROM {_CLV})",
+        rules=(
+            in_range(
+                "churn_probability",
+                "churn_probability BETWEEN 0 AND 1",
+                "have a churn probability outside of 0 to 1",
+            ),
+            in_range(
+                "p_alive",
+                "p_alive IS NULL OR p_alive BETWEEN 0 AND 1",
+                "have a probability of being alive outside of 0 to 1",
+            ),
+            in_range(
+                "loyalty_score",
+                "loyalty_score BETWEEN 0 AND 100",
+                "have a loyalty score outside of 0 to 100",
+            ),
+            in_range(
+                "clv_percentile",
+                "clv_percentile BETWEEN 0 AND 100",
+                "have a percentile outside of 0 to 100",
+            ),
+            in_range(
+                "clv_rank",
+                "clv_rank BETWEEN 1 AND customers",
+                "have a rank outside of 1 to the number of customers",
+            ),
+            in_range(
+                "expected_next_order_date",
+                "expected_next_order_date IS NULL OR expected_next_order_date > cutoff_date",
+                "expect the next order on or before the cutoff",
+            ),
+            in_range(
+                "confidence",
+                "confidence IN ('high', 'medium', 'low') AND confidence_reason <> ''",
+                "have no confidence of high, medium or low with its reason",
+            ),
+            *(
+                each_row("present", f"{name} <> ''", f"have no {name}", name)
+                for name in ("segment", "value_tier", "rfm_segment", "rfm_score")
+            ),
+        ),
+        key="customer_id",
+        needs=(_CLV,),
         parameters=run.parameters,
     )
 

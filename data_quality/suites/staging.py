@@ -1,4 +1,4 @@
-"""Gate 'staging': keys, ranges and currencies, and no cent lost from the landed rows to the days."""
+"""Gate 'staging': keys, ranges, currencies, and no cent lost from landed rows to the days."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _CENT = 0.005
 
 def suites(run: Run) -> list[Suite]:
     """List the suites of the gate."""
-    found = [stg_transactions(run), conserved_rows(run), conserved_amounts(run), int_customer_days()]
+    found = [
+        stg_transactions(run),
+        conserved_rows(run),
+        conserved_amounts(run),
+        int_customer_days(),
+    ]
     if "staging.stg_users" in run.tables:
         found.append(stg_users())
     return found

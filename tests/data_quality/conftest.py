@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from clv_pipeline.settings import Settings
 from data_quality.gates import Gate, run_gate
 from data_quality.results import GateReport
-
 from tests.data_quality.quality_shop import (
     CUTOFF,
     RunGate,
@@ -20,7 +18,6 @@ from tests.data_quality.quality_shop import (
 )
 
 
-
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean shop, built once; each test spoils a copy."""
@@ -28,7 +25,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = make_settings(root)
     build_shop(settings)
     write_registry(settings)
-    publish_shop(settings, root / "candidate.duckdb")
+    publish_shop(settings, root / "candidate" / "clv.duckdb")
     return root
 
 
@@ -41,7 +38,7 @@ def shop(template: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def candidate(shop: Settings) -> Path:
-    return shop.root / "candidate.duckdb"
+    return shop.root / "candidate" / "clv.duckdb"
 
 
 @pytest.fixture

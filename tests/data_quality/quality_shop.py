@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.dbt_yaml import SOURCES
+from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_database, open_warehouse
@@ -97,13 +97,12 @@ def publish_shop(settings: Settings, path: Path) -> None:
     """Copy the marts into a candidate publication."""
     with open_warehouse(settings) as connection:
         connection.execute(f"ATTACH '{path}' AS candidate")
-        connection.execute("CREATE SCHEMA candidate.clv")
         tables = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'clv' "
             "AND table_catalog = current_catalog()"
         ).fetchall()
         for (table,) in tables:
-            connection.execute(f"CREATE TABLE candidate.clv.{table} AS FROM clv.{table}")
+            connection.execute(f"CREATE TABLE candidate.main.{table} AS FROM clv.{table}")
         connection.execute("DETACH candidate")
 
 
@@ -202,8 +201,8 @@ def _at_cutoff(orders: pd.DataFrame, cutoff: date) -> pd.DataFrame:
             row[f"sum_value_{width}d"] = inside["amount"].sum()
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame["monetary_value"] = frame["monetary_value"].astype(object).where(
-        frame["monetary_value"].notna(), None
+    frame["monetary_value"] = (
+        frame["monetary_value"].astype(object).where(frame["monetary_value"].notna(), None)
     )
     return frame
 
@@ -256,10 +255,14 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE clv.customer_clv_history AS SELECT p.customer_id, p.cutoff_date, "
         "max(clv) FILTER (WHERE horizon_days = 30) AS clv_30d, "
         "max(clv) FILTER (WHERE horizon_days = 60) AS clv_60d, "
-        "any_value(h.sum_value) AS historic_value, any_value(h.sum_value) + clv_60d AS total_value, "
+        "any_value(h.sum_value) AS historic_value, "
+        "any_value(h.sum_value) + clv_60d AS total_value, "
         "p.cutoff_date AS updated_at, any_value(p.run_id) AS run_id, "
-        "any_value(p.model_version) AS model_version FROM scores.customer_predictions AS p "
-        "INNER JOIN as_of.customer_history AS h USING (customer_id, cutoff_date) GROUP BY 1, 2"
+        "any_value(p.model_version) AS model_version, "
+        "any_value(COLUMNS(s.* EXCLUDE (customer_id, cutoff_date, run_id, model_version))) "
+        "FROM scores.customer_predictions AS p "
+        "INNER JOIN as_of.customer_history AS h USING (customer_id, cutoff_date) "
+        "INNER JOIN scores.customer_standing AS s USING (customer_id, cutoff_date) GROUP BY 1, 2"
     )
     connection.execute("CREATE TABLE clv.customer_clv AS FROM clv.customer_clv_history")
     connection.execute(
@@ -318,8 +321,29 @@ def victims() -> list[tuple[str, int]]:
     for customer, own in orders[orders["user_id"].notna()].groupby("user_id"):
         early = own.loc[own["day"] <= date(2024, 4, 1), "day"].nunique() >= 2
         second = own[own["_file_id"] == 2]
-        if early and len(second) and not own["is_refund"].any() and (
-            own["day"].between(date(2024, 5, 2), date(2024, 5, 31)).any()
+        if (
+            early
+            and len(second)
+            and not own["is_refund"].any()
+            and (own["day"].between(date(2024, 5, 2), date(2024, 5, 31)).any())
         ):
             found.append((str(customer), int(second["_row_number"].iloc[0])))
     return found
+
+
+def write_raw(
+    connection: duckdb.DuckDBPyConnection, inputs: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Put rows into the raw tables, in place of what they hold."""
+    create_tables(connection, "raw", SOURCES["raw"])
+    for name in SOURCES["raw"]:
+        connection.execute(f"DELETE FROM raw.{name}")
+        rows = [
+            {"_file_id": 1, "_row_number": number, **row}
+            for number, row in enumerate(inputs.get(name, []), start=1)
+        ]
+        for row in rows:
+            values = ", ".join("?" * len(row))
+            connection.execute(
+                f"INSERT INTO raw.{name} ({', '.join(row)}) VALUES ({values})", list(row.values())
+            )

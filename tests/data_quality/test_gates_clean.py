@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from data_quality.gates import GATES, Gate
-
 from tests.data_quality.quality_shop import RunGate
 
 
