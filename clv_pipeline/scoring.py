@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.clv import CLVModel
-from clv_pipeline.models.panel import PanelError
 from clv_pipeline.settings import Settings
 
 BATCH_ROWS = 100_000
@@ -70,7 +69,7 @@ def score_customers(
         rows = ordered.iloc[start : start + BATCH_ROWS]
         try:
             answers = model.predict(rows)
-        except PanelError as error:
+        except ValueError as error:  # a PanelError, or a history that contradicts itself
             raise ScoringError(f"Scoring stopped: {error}") from error
         repeated = rows[["customer_id", "cutoff_date"]].loc[rows.index.repeat(len(places))]
         part = repeated.reset_index(drop=True)

@@ -131,7 +131,7 @@ class ModelSettings(_Section):
     seed: int = 20240229
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
     max_training_rows: int = Field(
-        default=60_000, ge=1_000, description="A larger panel is sampled for boosted models."
+        default=40_000, ge=1_000, description="A larger panel is sampled for boosted models."
     )
     trees: int = Field(default=100, ge=1, le=5_000, description="Trees of each boosted model.")
     candidates: Literal["standard", "full"] = Field(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,7 +13,6 @@ from clv_pipeline.evaluation.backtest import (
     LEADERBOARD_MEASURES,
     FoldResult,
     Forecasts,
-    dump_forecasts,
     make_leaderboard,
     measure_folds,
     run_fold,
@@ -255,27 +253,6 @@ def decide_challenger(result: TrainingResult, policy: Policy | None = None) -> D
         days_newer=newer,
         is_same_recipe=result.is_same_recipe,
     )
-
-
-def save_challenger(settings: Settings, result: TrainingResult, decision: Decision) -> Path:
-    """Save the challenger with its backtest and the gate's decision, and promote it if decided.
-
-    Returns
-    -------
-    Path
-        The model's folder.
-    """
-    manifest = {
-        **result.manifest,
-        "decision": {"promote": decision.promote, "reason": decision.reason},
-    }
-    folder = settings.paths.models
-    folder.mkdir(parents=True, exist_ok=True)
-    path = store.save_model(folder, result.model, manifest, dump_forecasts(result.backtest))
-    if decision.promote:
-        version = str(manifest["model_version"])
-        store.promote(folder, version, decision.reason, str(manifest["run_id"]))
-    return path
 
 
 def _known_labels(panel: Panel, as_of: Cutoff) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,13 +94,18 @@ class FoldResult:
     slices: dict[str, NDArray[Any]]
     blend_rule: str
 
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """Hashes of the customers' ids."""
+        return customer_keys(self.customer_id)
+
     def forecasts(self, model: str) -> Forecasts:
         """Return one model's predictions."""
         nothing = np.full(len(self.target), np.nan)
         return Forecasts(
             self.fold.horizon_days,
             self.fold.evaluation,
-            customer_keys(self.customer_id),
+            self.keys,
             self.target.value,
             self.target.has_purchase,
             self.value[model],

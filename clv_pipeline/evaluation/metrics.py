@@ -80,13 +80,20 @@ def normalized_gini(
     return found / best if best > 0 else 0.0
 
 
-def spearman(actual: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None) -> float:
+def spearman(
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    rankings: tuple[Ranking, Ranking] | None = None,
+) -> float:
     """Return the rank correlation with ties averaged; 0 where either side is constant."""
     y, p = _arrays(actual, predicted)
     if len(y) < 2:
         return 0.0
     w = _weights(weights, len(y))
-    a, b = Ranking(y).middle_ranks(w), Ranking(p).middle_ranks(w)
+    of_actual, of_predicted = rankings or (Ranking(y), Ranking(p))
+    a, b = of_actual.middle_ranks(w), of_predicted.middle_ranks(w)
     a, b = a - np.average(a, weights=w), b - np.average(b, weights=w)
     norm = float(np.sqrt(np.sum(w * a * a) * np.sum(w * b * b)))
     return float(np.sum(w * a * b)) / norm if norm > 0 else 0.0

@@ -69,8 +69,8 @@ class FitOptions:
     depth: int = 4
     learning_rate: float = 0.08
     max_bin: int = 64
-    max_rows: int = 60_000
-    max_quantile_rows: int = 30_000
+    max_rows: int = 40_000
+    max_quantile_rows: int = 20_000
     clusters: int = 6
 
     @classmethod

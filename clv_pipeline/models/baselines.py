@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -26,7 +30,16 @@ from clv_pipeline.models.base import (
 )
 from clv_pipeline.models.panel import Floats, Matrix, Target
 
+MAX_LINEAR_ROWS = 30_000
 WINDOW = re.compile(r"^sum_value_(\d+)d$")
+
+
+@contextmanager
+def within_budget() -> Iterator[None]:
+    """Let a comparison stop at its limit of iterations without a warning: the limit is meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 class ConstantModel:
@@ -167,20 +180,22 @@ class LinearModel:
 
     def fit(self, X: Matrix, y: Target) -> Self:
         """Fit on the values of training rows."""
-        raw = squash(X.values)
+        rows = sample_rows(len(X), MAX_LINEAR_ROWS, 0)
+        raw, value = squash(X.values[rows]), y.value[rows]
         has_any = ~np.isnan(raw).all(axis=0)
         self.median_ = np.zeros(raw.shape[1])
         self.median_[has_any] = np.nanmedian(raw[:, has_any], axis=0)
         filled = np.where(np.isnan(raw), self.median_, raw)
         self.center_, spread = filled.mean(axis=0), filled.std(axis=0)
         self.spread_ = np.where(spread > 1e-9, spread, 1.0)
-        scale = float(np.std(y.value)) or 1.0
+        scale = float(np.std(value)) or 1.0
         model = (
-            ElasticNet(alpha=0.01, l1_ratio=self.l1_ratio, max_iter=2000, tol=1e-3)
+            ElasticNet(alpha=0.01, l1_ratio=self.l1_ratio, max_iter=300, tol=1e-2)
             if self.l1_ratio > 0
             else Ridge(alpha=10.0)
         )
-        model.fit((filled - self.center_) / self.spread_, y.value / scale)
+        with within_budget():
+            model.fit((filled - self.center_) / self.spread_, value / scale)
         self.coefficients_ = np.asarray(model.coef_) * scale
         self.intercept_ = float(model.intercept_) * scale
         return self
@@ -237,7 +252,8 @@ class SampledRegressor:
         value = y.value[rows]
         self.scale_ = float(np.std(value)) or 1.0
         self.estimator_ = self._make(len(rows))
-        self.estimator_.fit(self._inputs(X.take(rows)), value / self.scale_)
+        with within_budget():
+            self.estimator_.fit(self._inputs(X.take(rows)), value / self.scale_)
         return self
 
     def predict(self, X: Matrix) -> Floats:

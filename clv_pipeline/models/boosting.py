@@ -49,7 +49,7 @@ def boost(
         "eta": options.learning_rate,
         "max_bin": options.max_bin,
         "subsample": 0.8,
-        "colsample_bytree": 0.8,
+        "colsample_bytree": 0.5,
         "min_child_weight": 10.0,
         "lambda": 5.0,
         "nthread": options.threads,
@@ -69,9 +69,8 @@ def predict_booster(booster: xgb.Booster, X: Matrix, *, offset: Floats | None = 
     rows = xgb.DMatrix(
         X.values,
         base_margin=offset.astype(np.float32),
-        feature_names=list(X.names),
         feature_types=X.feature_types,
-        enable_categorical=True,
+        enable_categorical=bool(X.categorical),
     )
     return np.asarray(booster.predict(rows), dtype=np.float64)
 

@@ -21,11 +21,9 @@ from clv_pipeline.models.base import (
 )
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
 from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.intervals import ConformalBounds
 from clv_pipeline.models.panel import Floats, Matrix, Target
-
-# Columns that HistoryModel.forecast adds; where they are absent the ensemble does without.
-BTYD_COLUMNS = ("btyd_value", "btyd_probability", "btyd_orders")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +96,8 @@ class LevelZero:
         chance = self.hurdle_.predict_probability(seen)
         value = {"hurdle": self.hurdle_.predict(seen), "tweedie": self.tweedie_.predict(seen)}
         probability, orders = {"hurdle": chance}, {"poisson": self.orders_.predict(seen)}
-        if BTYD_COLUMNS[0] in X:
-            value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, BTYD_COLUMNS)
+        if FORECAST[0] in X:
+            value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, FORECAST)
         return Experts(value, probability, orders, self.quantiles_.predict(seen))
 
     def _inputs(self, X: Matrix) -> Matrix:

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.base import Files, dump_json, load_json, sample_rows
+from clv_pipeline.models.btyd.fitting import collapse
 from clv_pipeline.models.btyd.value import BTYDValueModel
 from clv_pipeline.models.panel import Floats, Matrix
 
 HISTORY = ("frequency", "recency", "T", "monetary_value", "count_order_days", "sum_value")
+FORECAST = ("btyd_value", "btyd_probability", "btyd_orders")
 # Four parameters need no more customers than this.
-MAX_CUSTOMERS = 10_000
+MAX_CUSTOMERS = 4_000
 
 
 class HistoryModel:
@@ -73,12 +75,27 @@ class HistoryModel:
 
     def forecast(self, X: Matrix) -> dict[str, Floats]:
         """Return value, purchase probability and expected orders over the horizon."""
-        found = self.btyd_.predict(_history(X), self.horizon_days)
-        return {
-            "btyd_value": found["value"].to_numpy(dtype=np.float64),
-            "btyd_probability": found["probability_purchase"].to_numpy(dtype=np.float64),
-            "btyd_orders": found["expected_orders"].to_numpy(dtype=np.float64),
-        }
+        frame = _history(X)
+        has_orders = (frame["count_order_days"] > 0).to_numpy()
+        rows = frame[has_orders]
+        history = [rows[name].to_numpy() for name in ("frequency", "recency", "T")]
+        # Many customers share a history; BTYDValueModel.predict also dates the next order, slowly.
+        unique, _, places = collapse(history)
+        purchases = self.btyd_.purchase_model_
+        orders = purchases.expected_purchases(self.horizon_days, *unique)[places]
+        chance = purchases.probability_purchase(self.horizon_days, *unique)[places]
+        spend = self.btyd_.spend_model_.expected_spend(*self._spend(rows))
+        found = {}
+        for name, values in zip(FORECAST, (orders * spend, chance, orders), strict=True):
+            found[name] = np.zeros(len(X))
+            found[name][has_orders] = values
+        return found
+
+    def _spend(self, rows: pd.DataFrame) -> tuple[Floats, Floats]:
+        if self.count_first_order_in_spend:
+            days = rows["count_order_days"].to_numpy()
+            return days, rows["sum_value"].to_numpy() / days
+        return rows["frequency"].to_numpy(), np.nan_to_num(rows["monetary_value"].to_numpy())
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value over the horizon."""
@@ -118,4 +135,5 @@ def _history(X: Matrix) -> pd.DataFrame:
     # Refunds can leave nothing: such customers have no spend to learn from.
     frame.loc[frame["sum_value"] <= 0, "sum_value"] = 0.0
     frame["count_order_days"] = frame["count_order_days"].fillna(0.0)
+    frame.loc[frame["frequency"].isna(), "count_order_days"] = 0.0
     return frame

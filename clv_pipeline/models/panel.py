@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 KEYS = ["customer_id", "cutoff_date"]
 TARGETS = ["label_value", "label_orders", "has_purchase"]
+# What baselines and buy-till-you-die models read.
+ALWAYS_KEPT = frozenset(
+    {
+        "frequency",
+        "recency",
+        "T",
+        "monetary_value",
+        "count_order_days",
+        "sum_value",
+        "days_since_last_order",
+    }
+)
 # A category seen in fewer rows says more about those customers than about the category.
 MIN_CATEGORY_ROWS = 20
 MAX_CATEGORIES = 60
@@ -111,25 +123,24 @@ class Matrix:
         if not columns:
             return self
         added = np.column_stack([np.asarray(c, dtype=np.float32) for c in columns.values()])
-        return replace(
-            self,
-            names=(*self.names, *columns),
-            values=np.ascontiguousarray(np.hstack([self.values, added.reshape(len(self), -1)])),
-        )
+        values = np.ascontiguousarray(np.hstack([self.values, added]))
+        return replace(self, names=(*self.names, *columns), values=values)
 
     @property
-    def feature_types(self) -> list[str]:
+    def feature_types(self) -> list[str] | None:
         """XGBoost's code of each column: 'c' for categories, 'q' for quantities."""
+        if not self.categorical:
+            return None
         return ["c" if name in self.categorical else "q" for name in self.names]
 
     def binned(self, max_bin: int) -> xgb.QuantileDMatrix:
         """Return the matrix in XGBoost's bins; made once and shared between objectives."""
         if max_bin not in self._binned:
+            # Names would be compared anew in each round of boosting; the encoder keeps them.
             self._binned[max_bin] = xgb.QuantileDMatrix(
                 self.values,
-                feature_names=list(self.names),
                 feature_types=self.feature_types,
-                enable_categorical=True,
+                enable_categorical=bool(self.categorical),
                 max_bin=max_bin,
             )
         return self._binned[max_bin]
@@ -159,14 +170,16 @@ class Encoder:
     def fit(cls, frame: pd.DataFrame, columns: Sequence[Feature]) -> Encoder:
         """Learn the categories from rows of training cutoffs.
 
-        Columns that a model may not use are left out, as are columns without any value.
+        Columns that a model may not use are left out, as are columns that tell no two rows apart;
+        those that sum up a purchase history stay whatever they hold.
         """
         names, categories = [], {}
         for feature in columns:
             if not feature.is_model_input or feature.name not in frame:
                 continue
             column = frame[feature.name]
-            if column.isna().all():
+            is_constant = column.nunique(dropna=False) < 2
+            if is_constant and feature.name not in ALWAYS_KEPT:
                 continue
             names.append(feature.name)
             if feature.kind == "categorical":

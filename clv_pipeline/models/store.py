@@ -178,12 +178,9 @@ def promote(folder: Path, version: str, reason: str, run_id: str) -> None:
         If the version is missing or damaged.
     """
     load_model(folder, version)
-    pointer = _read_pointer(folder) or {"history": []}
-    if pointer.get("model_version") == version:
-        return
-    history = list(pointer["history"])
-    history.append({"model_version": version, "reason": reason, "run_id": run_id})
-    _write_pointer(folder, {"model_version": version, "history": history[-MAX_HISTORY:]})
+    pointer = _read_pointer(folder) or {}
+    if pointer.get("model_version") != version:
+        _serve(folder, pointer, version, [*pointer.get("line", []), version], reason, run_id)
 
 
 def rollback(folder: Path, run_id: str) -> str:
@@ -197,12 +194,14 @@ def rollback(folder: Path, run_id: str) -> str:
     pointer = _read_pointer(folder)
     if not pointer:
         raise ModelStoreError("No model has been promoted yet, so none can be rolled back.")
-    present = pointer["model_version"]
-    earlier = [e["model_version"] for e in pointer["history"] if e["model_version"] != present]
-    if not earlier:
-        raise ModelStoreError(f"{present} is the only champion so far; there is none before it.")
-    promote(folder, earlier[-1], f"rolled back from {present}", run_id)
-    return str(earlier[-1])
+    # The line of succession: rolling back twice goes back twice, not to and fro.
+    *line, present = pointer["line"]
+    if not line:
+        raise ModelStoreError(f"{present} is the first champion; there is none before it.")
+    earlier = str(line[-1])
+    load_model(folder, earlier)
+    _serve(folder, pointer, earlier, line, f"rolled back from {present}", run_id)
+    return earlier
 
 
 def champion_history(folder: Path) -> list[dict[str, Any]]:
@@ -211,28 +210,45 @@ def champion_history(folder: Path) -> list[dict[str, Any]]:
     return list(pointer["history"]) if pointer else []
 
 
-def _read_pointer(folder: Path) -> dict[str, Any] | None:
-    path = folder / CHAMPION
-    try:
-        pointer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _checked_name(str(pointer["model_version"]))
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ModelStoreError(
-            f"The champion pointer {path} is damaged. Name a version with `clv models promote`."
-        ) from None
-    return pointer
-
-
-def _write_pointer(folder: Path, pointer: Mapping[str, Any]) -> None:
+def _serve(
+    folder: Path,
+    pointer: Mapping[str, Any],
+    version: str,
+    line: list[str],
+    reason: str,
+    run_id: str,
+) -> None:
+    entry = {"model_version": version, "reason": reason, "run_id": run_id}
+    history = [*pointer.get("history", []), entry]
+    document = {
+        "model_version": version,
+        "line": line[-MAX_HISTORY:],
+        "history": history[-MAX_HISTORY:],
+    }
     temporary = folder / f".{CHAMPION}.{uuid.uuid4().hex}"
     try:
-        _write_synced(temporary, json.dumps(pointer, sort_keys=True, indent=1).encode())
+        _write_synced(temporary, json.dumps(document, sort_keys=True, indent=1).encode())
         temporary.replace(folder / CHAMPION)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(folder)
+
+
+def _read_pointer(folder: Path) -> dict[str, Any] | None:
+    path = folder / CHAMPION
+    try:
+        pointer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for version in pointer["line"]:
+            _checked_name(str(version))
+        if pointer["line"][-1] != pointer["model_version"]:
+            raise KeyError("line")
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError):
+        raise ModelStoreError(
+            f"The champion pointer {path} is damaged. Name a version with `clv models promote`."
+        ) from None
+    return pointer
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from clv_pipeline.features.registry import Feature, FeatureKind
 from clv_pipeline.models.panel import Panel
 from clv_pipeline.timeline import Cutoff
 
@@ -17,13 +17,11 @@ CDNOW = Path(__file__).resolve().parents[2] / "clv_pipeline" / "datasets" / "cdn
 WINDOWS = (7, 30, 90, 180, 365)
 
 
-@dataclass(frozen=True)
-class Column:
-    """The part of a registered feature that models look at."""
-
-    name: str
-    kind: str = "numeric"
-    is_model_input: bool = True
+def column(name: str, kind: FeatureKind = "numeric", *, is_model_input: bool = True) -> Feature:
+    """Register a feature of no further properties."""
+    return Feature(
+        name, "feat_test", kind, "double", name, None, None, None, "", frozenset(), is_model_input
+    )
 
 
 @cache
@@ -103,7 +101,7 @@ def make_panel(
         ]
     frame = pd.concat(features, ignore_index=True)
     names = [c for c in frame if c not in ("customer_id", "cutoff_date")]
-    columns = tuple(Column(name) for name in names)
+    columns = tuple(column(name) for name in names)
     empty = labels_at(days, [], data_through, 1)
     return Panel.build(frame, pd.concat(labels or [empty], ignore_index=True), columns)
 

@@ -1,0 +1,132 @@
+"""Boosted parts, the blend and the bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
+from clv_pipeline.models.ensemble import Blend, _losses, _simplex
+from clv_pipeline.models.intervals import ConformalBounds
+from clv_pipeline.models.panel import Matrix, Target
+
+OPTIONS = FitOptions(30, trees=60, depth=3, learning_rate=0.2)
+
+
+def shop(seed=0, n=4000, scale=1.0):
+    """Customers with a known chance to buy and a known mean when they do."""
+    rng = np.random.default_rng(seed)
+    signal, kind = rng.uniform(0, 1, n), rng.integers(0, 2, n)
+    chance, mean = 0.1 + 0.7 * signal, 10.0 + 40.0 * kind
+    bought = rng.uniform(size=n) < chance
+    value = np.where(bought, rng.gamma(2.0, mean / 2), 0.0) * scale
+    X = Matrix(
+        np.arange(n).astype(str).astype(object),
+        np.full(n, np.datetime64("2024-01-31")),
+        ("signal", "kind"),
+        np.column_stack([signal, kind]).astype(np.float32),
+        frozenset({"kind"}),
+    )
+    return X, Target(value, bought.astype(float), bought), chance, mean * scale
+
+
+def test_hurdle_finds_chance_and_mean():
+    X, y, chance, mean = shop()
+    model = HurdleModel(OPTIONS).fit(X, y)
+    assert np.abs(model.predict_probability(X) - chance).mean() < 0.05
+    assert np.corrcoef(model.predict(X), chance * mean)[0, 1] > 0.97
+    assert model.predict(X).sum() == pytest.approx((chance * mean).sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("objective", ["tweedie", "squared", "poisson"])
+def test_boosted_means_find_the_mean(objective):
+    X, y, chance, mean = shop()
+    model = BoostedMean(OPTIONS, objective).fit(X, y)
+    assert np.corrcoef(model.predict(X), chance * mean)[0, 1] > 0.93
+    assert model.predict(X).sum() == pytest.approx((chance * mean).sum(), rel=0.06)
+
+
+def test_a_fit_is_blind_to_the_currency():
+    X, y, _, _ = shop()
+    _, dear, _, _ = shop(scale=1000.0)
+    for make in (HurdleModel, BoostedMean, QuantileModel):
+        cheap, costly = (make(OPTIONS).fit(X, t).predict(X) for t in (y, dear))
+        np.testing.assert_allclose(costly, 1000.0 * cheap, rtol=0.02, atol=1.0)
+
+
+def test_quantiles_hold_their_level():
+    X, y, _, _ = shop()
+    found = QuantileModel(OPTIONS).fit(X, y).predict(X)
+    assert (np.diff(found, axis=1) >= 0).all()
+    assert np.mean(y.value <= found[:, 2]) == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize("make", [HurdleModel, BoostedMean, QuantileModel])
+def test_fits_repeat_themselves_and_survive_saving(make):
+    X, y, _, _ = shop(n=800)
+    one, other = make(OPTIONS).fit(X, y), make(OPTIONS).fit(X, y)
+    assert one.to_files() == other.to_files()
+    again = make.from_files(one.to_files())
+    np.testing.assert_array_equal(again.predict(X), one.predict(X))
+
+
+def test_objectives_share_bins_without_sharing_labels():
+    X, y, _, _ = shop(n=800)
+    alone = BoostedMean(OPTIONS).fit(X.take(np.arange(800)), y).predict(X)
+    HurdleModel(OPTIONS).fit(X, y)
+    QuantileModel(OPTIONS).fit(X, y)
+    np.testing.assert_array_equal(BoostedMean(OPTIONS).fit(X, y).predict(X), alone)
+
+
+def test_simplex_lists_every_point_once():
+    points = _simplex(3, 4)
+    assert len(points) == len(set(points)) == 15
+    assert all(sum(point) == 4 and min(point) >= 0 for point in points)
+
+
+def test_blend_beats_its_parts_and_agrees_with_an_optimizer():
+    rng = np.random.default_rng(3)
+    truth = rng.gamma(1.0, 20.0, 3000)
+    actual = rng.poisson(truth).astype(float)
+    experts = {
+        "a": truth * rng.lognormal(0, 0.6, 3000),
+        "b": truth * rng.lognormal(0, 0.3, 3000),
+        "bad": rng.permutation(truth),
+    }
+    blend = Blend(20).fit(experts, actual)
+    assert sum(blend.weights_.values()) == pytest.approx(1)
+    assert min(blend.weights_.values()) >= 0
+    columns = np.column_stack([experts[name] for name in sorted(experts)]) / actual.mean()
+    y = actual / actual.mean()
+    equal = _losses(columns.mean(axis=1), y)
+
+    def loss(weights):
+        return float((_losses(columns @ weights, y) / equal).sum())
+
+    best = optimize.minimize(
+        loss,
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    )
+    found = np.array([blend.weights_[name] for name in sorted(experts)])
+    np.testing.assert_allclose(found, best.x, atol=0.06)
+    for name in experts:
+        assert loss(found) <= loss(np.array([float(n == name) for n in sorted(experts)]))
+
+
+def test_bounds_hold_on_rows_like_those_they_were_corrected_on():
+    rng = np.random.default_rng(4)
+    mean = rng.gamma(2.0, 10.0, 6000)
+    actual = rng.gamma(0.5, mean / 0.5)
+    wrong = np.column_stack([0.9 * mean, mean, 1.1 * mean])
+    bounds = ConformalBounds().fit(wrong[:3000], mean[:3000], actual[:3000])
+    low, middle, high = bounds.predict(wrong[3000:], mean[3000:]).T
+    assert np.mean(actual[3000:] <= high) == pytest.approx(0.9, abs=0.02)
+    assert np.mean(actual[3000:] <= middle) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(actual[3000:] >= low) == pytest.approx(0.9, abs=0.02)
+    assert (low >= 0).all()
+    again = ConformalBounds.from_dict(bounds.to_dict())
+    np.testing.assert_array_equal(again.predict(wrong, mean), bounds.predict(wrong, mean))
