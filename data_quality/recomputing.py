@@ -19,6 +19,17 @@ from clv_pipeline.warehouse import read_frame
 
 SAMPLE_SIZE = 200
 TOLERANCE = 0.005
+_HISTORY = (
+    "frequency",
+    "recency",
+    "T",
+    "monetary_value",
+    "count_order_days",
+    "count_orders",
+    "sum_value",
+    "sum_refunds",
+    "days_since_last_order",
+)
 _NULL_WITHOUT_ORDERS = ("recency", "T", "monetary_value", "days_since_last_order")
 _WINDOWED = re.compile(r"(count_orders|sum_value|sum_refunds)_(\d+)d")
 _DISTINCT_LINE = [
@@ -113,25 +124,26 @@ def compute(
 
 def _history(days: pd.DataFrame, t0: pd.Timestamp) -> pd.DataFrame:
     """Sum a customer's days up to t0; ages in days."""
+    if days.empty:
+        return pd.DataFrame(columns=list(_HISTORY), dtype=float)
     sums = days.groupby("customer_id")[["value", "refunds", "orders"]].sum()
     ordered = days[days["orders"] > 0]
     by_customer = ordered.groupby("customer_id")["day"]
     first, last = by_customer.min(), by_customer.max()
     is_repeat = ordered["day"] > ordered["customer_id"].map(first)
     repeats = ordered[is_repeat].groupby("customer_id")["value"]
-    return pd.DataFrame(
-        {
-            "frequency": repeats.size().reindex(sums.index),
-            "recency": (last - first).dt.days,
-            "T": (t0 - first).dt.days,
-            "monetary_value": repeats.mean(),
-            "count_order_days": by_customer.size(),
-            "count_orders": sums["orders"],
-            "sum_value": sums["value"],
-            "sum_refunds": sums["refunds"],
-            "days_since_last_order": (t0 - last).dt.days,
-        }
-    ).astype(float)
+    figures = (
+        repeats.size().reindex(sums.index),
+        (last - first).dt.days,
+        (t0 - first).dt.days,
+        repeats.mean(),
+        by_customer.size(),
+        sums["orders"],
+        sums["value"],
+        sums["refunds"],
+        (t0 - last).dt.days,
+    )
+    return pd.DataFrame(dict(zip(_HISTORY, figures, strict=True))).astype(float)
 
 
 def _split(name: str) -> tuple[str, int]:

@@ -95,6 +95,7 @@ def build_shop(settings: Settings) -> None:
 
 def publish_shop(settings: Settings, path: Path) -> None:
     """Copy the marts into a candidate publication."""
+    path.parent.mkdir()
     with open_warehouse(settings) as connection:
         connection.execute(f"ATTACH '{path}' AS candidate")
         tables = connection.execute(

@@ -1,4 +1,4 @@
-"""Bad data, errors in a check, and nothing to check are told apart; nothing personal is repeated."""
+"""Bad data, errors in a check, and nothing to check are told apart, without personal data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from data_quality.rules import Rule, Suite, each_row, one_row_per, show
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with open_database() as opened:
         opened.execute(
-            "CREATE TABLE t AS SELECT * FROM (VALUES ('anna', 1.0), ('bert', -2.0), "
+            "CREATE TABLE t AS SELECT * FROM (VALUES ('anna', 1.0::DOUBLE), ('bert', -2.0), "
             "('cleo', NULL)) AS v(name, amount)"
         )
         yield opened
