@@ -121,8 +121,8 @@ def has_table(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> 
     found = connection.execute(
         "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
         [schema, name],
-    ).fetchone()
-    return found is not None
+    ).fetchall()
+    return bool(found)
 
 
 def list_tables(settings: Settings, schema: str) -> list[str]:
@@ -192,6 +192,24 @@ def read_frame(
     return connection.execute(query, list(parameters)).df()
 
 
+def read_row(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+) -> tuple[Any, ...]:
+    """Run a query and return its first row.
+
+    The rest is fetched, too: a result that is not read to its end blocks the connection.
+
+    Raises
+    ------
+    WarehouseError
+        If there is none.
+    """
+    rows = connection.execute(query, list(parameters)).fetchall()
+    if not rows:
+        raise WarehouseError(f"A row was expected from: {query}")
+    return tuple(rows[0])
+
+
 @contextmanager
 def hold_run_lock(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
     """Hold the right to write; one run at a time.
@@ -259,8 +277,7 @@ def export_tables(
                 connection.execute(f"CREATE TABLE {target} AS FROM {source}")
                 parquet = quote_literal(str(destination / f"{table}.parquet"))
                 connection.execute(f"COPY {source} TO {parquet} (FORMAT parquet)")
-                count = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
-                rows[table] = int(count[0]) if count else 0
+                (rows[table],) = read_row(connection, f"SELECT count(*) FROM {source}")
         finally:
             connection.execute("DETACH publication")
     for file in destination.iterdir():

@@ -17,7 +17,7 @@ from clv_pipeline.ingest.parsing import Parser
 from clv_pipeline.ingest.readers import MARKERS, Rows
 from clv_pipeline.ingest.report import LandingError
 from clv_pipeline.settings import InputSettings
-from clv_pipeline.warehouse import quote_identifier, quote_literal
+from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 INCOMING = "_clv_incoming"
 _SHAPE = "_clv_shape"
@@ -95,12 +95,12 @@ class Judge:
         types = {}
         for name, expression in mapping.expressions.items():
             try:
-                described = connection.execute(
-                    f"DESCRIBE SELECT {expression} AS chosen FROM {_SHAPE}"
-                ).fetchone()
+                described = read_row(
+                    connection, f"DESCRIBE SELECT {expression} AS chosen FROM {_SHAPE}"
+                )
             except duckdb.Error as error:
                 raise self._refuse(f"columns.{name}", expression, where, error) from error
-            types[name] = str(described[1]) if described else "VARCHAR"
+            types[name] = str(described[1])
         return types
 
     def _bind_exclusions(
@@ -114,8 +114,9 @@ class Judge:
         visible = self._visible(_SHAPE, list(rows.columns), mapping, types)
         for number, rule in enumerate(self.settings.exclude):
             try:
-                connection.execute(
-                    f"DESCRIBE SELECT CASE WHEN ({rule.sql}) THEN 1 END FROM ({visible})"
+                read_row(
+                    connection,
+                    f"DESCRIBE SELECT CASE WHEN ({rule.sql}) THEN 1 END FROM ({visible})",
                 )
             except duckdb.Error as error:
                 raise self._refuse(f"exclude[{number}]", rule.sql, where, error) from error

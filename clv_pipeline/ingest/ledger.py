@@ -15,7 +15,7 @@ from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract
 from clv_pipeline.ingest.report import Totals
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import InputSettings, Settings
-from clv_pipeline.warehouse import quote_identifier
+from clv_pipeline.warehouse import quote_identifier, read_row
 
 # File number of the rates that come with a package instead of a file.
 PACKAGED_FILE_ID = 0
@@ -114,8 +114,8 @@ def landed_files(connection: duckdb.DuckDBPyConnection, name: str) -> list[Lande
 
 def next_file_id(connection: duckdb.DuckDBPyConnection) -> int:
     """Return a number that no landed file has."""
-    found = connection.execute("SELECT max(file_id) FROM ops.landed_files").fetchone()
-    return int((found[0] if found else None) or PACKAGED_FILE_ID) + 1
+    (highest,) = read_row(connection, "SELECT max(file_id) FROM ops.landed_files")
+    return int(highest or PACKAGED_FILE_ID) + 1
 
 
 def forget_rows(connection: duckdb.DuckDBPyConnection, name: str, file_id: int) -> None:
@@ -181,14 +181,15 @@ def write_entry(
 
 def landed_totals(connection: duckdb.DuckDBPyConnection, name: str) -> Totals:
     """Return the totals of everything that is landed of an input."""
-    row = connection.execute(
+    row = read_row(
+        connection,
         "SELECT sum(count_rows_in), sum(count_rows_kept), sum(count_rows_guest), "
         "sum(count_rows_quarantined), sum(sum_amount_in), sum(sum_amount_kept), "
         "sum(sum_amount_guest), sum(sum_amount_quarantined) "
         "FROM ops.landed_files WHERE input = ?",
         [name],
-    ).fetchone()
-    if row is None or row[0] is None:
+    )
+    if row[0] is None:
         return Totals()
     names = [field.name for field in fields(Totals)]
     figures = [*map(int, row[:4]), *map(Decimal, row[4:])]

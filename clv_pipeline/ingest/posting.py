@@ -16,7 +16,7 @@ from clv_pipeline.ingest.merges import refuse_cycle
 from clv_pipeline.ingest.report import LandingError, Totals
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import quote_identifier, quote_literal
+from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 _NO_RATE = "no exchange rate for "
 _SHOWN_VALUES = 10
@@ -223,15 +223,15 @@ class Poster:
             f"{quote_literal(f.name)}: CAST({quote_identifier(f.name)} AS VARCHAR)"
             for f in self._contract.fields
         )
-        changed = connection.execute(
+        (count,) = read_row(
+            connection,
             f"UPDATE {INCOMING} SET _clv_column = 'currency', "
             f"_clv_reason = {quote_literal(_NO_RATE)} || currency || ' on ' || {day}, "
             f"_clv_record = CAST(to_json({{{record}}}) AS VARCHAR) "
             f"WHERE {foreign} AND (currency, {day}) NOT IN "
             "(SELECT (currency, day) FROM raw.exchange_rates)",
             [reporting],
-        ).fetchone()
-        count = int(changed[0]) if changed else 0
+        )
         if count:
             origin = (
                 "The exchange_rates input lacks them: add them there."
@@ -293,26 +293,27 @@ class Poster:
         has_money = self._contract.name == "transactions"
         amount = "amount" if has_money else "0"
         guest = "user_id IS NULL" if has_money else "false"
-        row = connection.execute(
+        row = read_row(
+            connection,
             f"SELECT count(*), count(*) FILTER (_clv_reason IS NOT NULL), sum({amount}), "
-            f"sum({amount}) FILTER (_clv_reason IS NOT NULL) FROM {INCOMING}"
-        ).fetchone()
-        kept = connection.execute(
+            f"sum({amount}) FILTER (_clv_reason IS NOT NULL) FROM {INCOMING}",
+        )
+        kept = read_row(
+            connection,
             f"SELECT count(*), count(*) FILTER ({guest}), sum({amount}), "
             f"sum({amount}) FILTER ({guest}) FROM {self._target} WHERE _file_id = ?",
             [delivery.file_id],
-        ).fetchone()
-        quarantined = connection.execute(
+        )
+        (quarantined,) = read_row(
+            connection,
             "SELECT count(*) FROM ops.quarantine WHERE input = ? AND file_id = ?",
             [self._contract.name, delivery.file_id],
-        ).fetchone()
-        if row is None or kept is None or quarantined is None:
-            raise LandingError(f"{delivery.source.path}: the rows could not be counted.")
+        )
         totals = Totals(
             count_in=row[0],
             count_kept=kept[0],
             count_guest=kept[1],
-            count_quarantined=quarantined[0],
+            count_quarantined=quarantined,
             sum_in=Decimal(row[2] or 0),
             sum_kept=Decimal(kept[2] or 0),
             sum_guest=Decimal(kept[3] or 0),

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from clv_pipeline.ingest.sources import DamagedFileError, Source
 from clv_pipeline.settings import InputSettings
-from clv_pipeline.warehouse import quote_identifier, quote_literal
+from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 MARKERS = ("_clv_row", "_clv_malformed", "_clv_text")
 DELIMITERS = (",", ";", "\t", "|")
@@ -80,10 +80,12 @@ def read_parquet(connection: duckdb.DuckDBPyConnection, source: Source) -> Rows:
     """
     scan = f"read_parquet({quote_literal(_escape_glob(source.file))})"
     try:
-        found = connection.execute(
-            "SELECT num_rows FROM parquet_file_metadata(?)", [_escape_glob(source.file)]
-        ).fetchone()
-        return read_table(connection, scan, int(found[0]) if found else None)
+        (count,) = read_row(
+            connection,
+            "SELECT num_rows FROM parquet_file_metadata(?)",
+            [_escape_glob(source.file)],
+        )
+        return read_table(connection, scan, count)
     except duckdb.Error as error:
         raise DamagedFileError(f"{source.path} can't be read: {_first_line(error)}") from error
 

@@ -12,7 +12,7 @@ import duckdb
 from clv_pipeline.ingest.report import LandingError
 from clv_pipeline.ingest.sources import Source, name_below
 from clv_pipeline.settings import InputSettings
-from clv_pipeline.warehouse import quote_identifier, quote_literal
+from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 _ALIAS = "_clv_delivery"
 
@@ -56,10 +56,11 @@ def attached_table(
                 f"{', '.join(row[0] for row in found) or 'none'}."
             ) from None
         listed = ", ".join(quote_identifier(row[0]) for row in described)
-        content = connection.execute(
+        content = read_row(
+            connection,
             f"SELECT count(*), sum(hash({listed})::HUGEINT), bit_xor(hash({listed})) "
-            f"FROM {relation}"
-        ).fetchone()
+            f"FROM {relation}",
+        )
         text = repr(([row[:2] for row in described], content))
         digest = hashlib.sha256(text.encode()).hexdigest()
         yield (
@@ -69,7 +70,7 @@ def attached_table(
                 "table",
                 digest,
                 file.stat().st_size,
-                count_records=int(content[0]) if content else 0,
+                count_records=content[0],
                 table=settings.table,
             ),
             relation,
