@@ -124,11 +124,11 @@ SELECT
     if(is_champion, '* ', '  ') || model AS model,
     horizon_days,
     evaluation_date,
-    round(normalized_gini, 3) AS normalized_gini,
-    round(spearman, 3) AS spearman,
-    round(rmse, 2) AS rmse,
-    round(total_bias, 3) AS total_bias,
-    round(top_10_capture, 3) AS top_10_capture
+    normalized_gini,
+    spearman,
+    rmse,
+    total_bias,
+    top_10_capture
 FROM clv.model_leaderboard
 QUALIFY evaluation_date = max(evaluation_date) OVER (PARTITION BY horizon_days)
     AND horizon_days = max(horizon_days) OVER ()

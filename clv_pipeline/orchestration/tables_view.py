@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import WarehouseError, open_published, read_frame
+from clv_pipeline.warehouse import open_published, read_frame
 
 NARROW = 100
 
@@ -50,12 +50,13 @@ def print_query(settings: Settings, query: str, *, as_csv: bool, rows: int) -> N
 
 def print_frame(frame: pd.DataFrame, title: str | None = None) -> None:
     """Print a frame as a table that fits its columns."""
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold")
     for column in frame.columns:
         is_number = pd.api.types.is_numeric_dtype(frame[column].dtype)
         table.add_column(str(column), justify="right" if is_number else "left", no_wrap=True)
+    decimals = [_decimals(frame[column]) for column in frame.columns]
     for row in frame.itertuples(index=False, name=None):
-        table.add_row(*(format_value(value) for value in row))
+        table.add_row(*map(format_value, row, decimals))
     width = max(table.__rich_measure__(Console(width=10_000), Console(width=10_000).options))
     console = Console(highlight=False)
     if not console.is_terminal and console.width < width:
@@ -64,21 +65,26 @@ def print_frame(frame: pd.DataFrame, title: str | None = None) -> None:
     console.print(table)
 
 
-def format_value(value: Any) -> str:
+def format_value(value: Any, decimals: int = 3) -> str:
     """Write a value for people: thousands apart, days without a time."""
     if value is None or (not isinstance(value, str | list | dict) and pd.isna(value)):
         return ""
     if isinstance(value, pd.Timestamp):
         return value.date().isoformat() if value == value.normalize() else str(value)[:19]
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.4g}"
+        return f"{value:,.{decimals}f}"
     text = str(value)
     return text if len(text) <= NARROW else text[: NARROW - 3] + "..."
+
+
+def _decimals(column: pd.Series[Any]) -> int:
+    """Return how many decimals a column of this size needs."""
+    if not pd.api.types.is_float_dtype(column.dtype):
+        return 0
+    largest = column.abs().max()
+    return 3 if pd.isna(largest) or largest < 10 else 2 if largest < 1_000 else 0
 
 
 def _first_lines(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(lines[:6])
-
-
-__all__ = ["QueryError", "WarehouseError", "print_frame", "print_query", "read_published"]
