@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +35,48 @@ _DERIVED_SCHEMAS = ("features", "as_of", "intermediate", "staging")
 _HASH_FILE = ".content"
 
 
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one model or test.
+
+    Attributes
+    ----------
+    node
+        dbt's unique id.
+    relation
+        The quoted name of what a model made; None for a test.
+    status
+        In dbt's words: success, pass, warn, fail, error, skipped, ...
+    seconds
+        How long it took.
+    count_failed
+        Rows that broke a test's rule.
+    message
+        What dbt says of it.
+    """
+
+    node: str
+    relation: str | None
+    status: str
+    seconds: float
+    count_failed: int
+    message: str | None
+
+
 class TransformError(RuntimeError):
-    """dbt could not build what was asked for; the message names the model or test, and why."""
+    """dbt could not build what was asked for; the message names the model or test, and why.
+
+    Parameters
+    ----------
+    message
+        The sentence.
+    results
+        What ended before or by the failure.
+    """
+
+    def __init__(self, message: str, results: tuple[NodeResult, ...] = ()) -> None:
+        super().__init__(message)
+        self.results = results
 
 
 def packaged_dbt_project() -> Path:
@@ -152,7 +195,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def run_dbt(settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]) -> None:
+def run_dbt(
+    settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]
+) -> tuple[NodeResult, ...]:
     """Run a dbt command in this process, and leave no connection open.
 
     Installs the project and prepares its sources first.
@@ -166,6 +211,11 @@ def run_dbt(settings: Settings, arguments: Sequence[str], variables: Mapping[str
         tests of the project are run only where they are selected by ``--resource-type``.
     variables
         From `dbt_variables`.
+
+    Returns
+    -------
+    tuple of NodeResult
+        In the order in which they ended.
 
     Raises
     ------
@@ -193,8 +243,11 @@ def run_dbt(settings: Settings, arguments: Sequence[str], variables: Mapping[str
             outcome = dbtRunner().invoke(command)
         finally:
             _close_connections()
+            _close_logs()
+    results = _read_results(outcome)
     if not outcome.success:
-        raise TransformError(_explain_failure(arguments, outcome, settings))
+        raise TransformError(_explain_failure(arguments, outcome, settings), results)
+    return results
 
 
 def build_stages(
@@ -218,8 +271,11 @@ def build_stages(
 
 def _quiet_options(arguments: Sequence[str]) -> list[str]:
     options = ["--log-level", "none", "--log-level-file", "info", "--no-print"]
-    if arguments[0] == "build" and "--resource-type" not in arguments:
-        options += ["--exclude-resource-type", "unit_test"]
+    if arguments[0] == "build":
+        # Writing the manifest anew takes longer than a stage of a small shop.
+        options.append("--no-write-json")
+        if "--resource-type" not in arguments:
+            options += ["--exclude-resource-type", "unit_test"]
     return options
 
 
@@ -239,13 +295,26 @@ def _project_files(
 ) -> dict[str, bytes]:
     """Return every file of the project as it is to be installed, by its path in the project."""
     left_out = {"target", "logs", "__pycache__"}
-    files = {
-        str(path.relative_to(source)): path.read_bytes()
+    paths = tuple(
+        path
         for path in sorted(source.rglob("*"))
         if path.is_file() and not left_out & set(path.relative_to(source).parts)
-    }
+    )
+    states = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
     chosen = settings.value.horizons if horizons is None else horizons
-    documents = expand_documents(read_documents(source), chosen)
+    return dict(_read_project(source, paths, states, tuple(chosen)))
+
+
+@lru_cache(maxsize=8)
+def _read_project(
+    source: Path,
+    paths: tuple[Path, ...],
+    states: tuple[tuple[int, int], ...],
+    horizons: tuple[int, ...],
+) -> dict[str, bytes]:
+    # YAML takes a second to read and write, and every stage of a run asks for the same files.
+    files = {str(path.relative_to(source)): path.read_bytes() for path in paths}
+    documents = expand_documents(read_documents(source), horizons)
     documents["models/sources.yml"] = sources_document()
     for name, document in documents.items():
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
@@ -288,6 +357,34 @@ def _close_connections() -> None:
     if manager._ENV is not None:
         manager._ENV.close()
     manager.close_all_connections()
+
+
+def _close_logs() -> None:
+    # dbt forgets its log files without closing them.
+    from dbt_common.events.event_manager_client import cleanup_event_logger, get_event_manager
+
+    manager: Any = get_event_manager()
+    for logger in manager.loggers:
+        for handler in getattr(getattr(logger, "_python_logger", None), "handlers", ()):
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    cleanup_event_logger()
+
+
+def _read_results(outcome: Any) -> tuple[NodeResult, ...]:
+    found = getattr(outcome.result, "results", None) or ()
+    return tuple(
+        NodeResult(
+            result.node.unique_id,
+            getattr(result.node, "relation_name", None),
+            str(result.status),
+            float(result.execution_time),
+            int(result.failures or 0),
+            result.message or None,
+        )
+        for result in found
+        if hasattr(result, "node")
+    )
 
 
 def _explain_failure(arguments: Sequence[str], outcome: Any, settings: Settings) -> str:

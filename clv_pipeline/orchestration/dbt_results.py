@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clv_pipeline import transform
 from clv_pipeline.settings import Settings
@@ -111,39 +109,34 @@ def build_models(
     data_through
         The day up to which the data are taken to be complete.
     """
-    results = settings.paths.dbt_target / "run_results.json"
-    results.unlink(missing_ok=True)
     arguments = ["build", "--select", *select]
     variables = transform.dbt_variables(settings, cutoffs, data_through, run_id)
     error = None
     try:
-        transform.run_dbt(settings, arguments, variables)
+        found = transform.run_dbt(settings, arguments, variables)
     except transform.TransformError as failure:
-        error = str(failure)
-    found = json.loads(results.read_text())["results"] if results.exists() else []
-    models = [entry for entry in found if entry["unique_id"].startswith("model.")]
-    built = [entry for entry in models if entry["status"] in ("success", "no-op", "reused")]
-    counts = _count_rows(settings, [entry["relation_name"] for entry in built])
-    return DbtReport(
-        tuple(
-            ModelResult(
-                entry["unique_id"], entry["execution_time"], counts.get(entry["relation_name"])
-            )
-            for entry in built
-        ),
-        tuple(_test_result(entry) for entry in found if entry["unique_id"].startswith("test.")),
-        error,
+        found, error = failure.results, str(failure)
+    built = [
+        entry
+        for entry in found
+        if entry.node.startswith("model.") and entry.status in ("success", "no-op", "reused")
+    ]
+    counts = _count_rows(settings, [entry.relation for entry in built if entry.relation])
+    models = (
+        ModelResult(entry.node, entry.seconds, counts.get(entry.relation or "")) for entry in built
     )
-
-
-def _test_result(entry: dict[str, Any]) -> TestResult:
-    return TestResult(
-        entry["unique_id"],
-        entry["status"] == "pass",
-        entry["status"] == "warn",
-        int(entry["failures"] or 0),
-        entry["message"] or None,
+    tests = (
+        TestResult(
+            entry.node,
+            entry.status == "pass",
+            entry.status == "warn",
+            entry.count_failed,
+            entry.message,
+        )
+        for entry in found
+        if entry.node.startswith("test.") and entry.status != "skipped"
     )
+    return DbtReport(tuple(models), tuple(tests), error)
 
 
 def _count_rows(settings: Settings, relations: Sequence[str]) -> dict[str, int]:
