@@ -146,7 +146,7 @@ class RateTimesValueModel:
         days = np.nan_to_num(X.column("count_order_days"))
         total = np.maximum(np.nan_to_num(X.column("sum_value")), 0.0)
         average = np.divide(total, days, out=np.zeros(len(X)), where=days > 0)
-        return self.predict_orders(X) * average
+        return np.asarray(self.predict_orders(X) * average, dtype=np.float64)
 
     def to_files(self) -> Files:
         """Return the model as named files."""

@@ -122,4 +122,4 @@ class BehaviourClusters:
         return squash(np.column_stack([X.column(name) for name in BEHAVIOUR]))
 
     def _standardized(self, X: Matrix) -> Floats:
-        return np.nan_to_num((self._raw(X) - self.center_) / self.spread_)
+        return np.asarray(np.nan_to_num((self._raw(X) - self.center_) / self.spread_))

@@ -91,6 +91,24 @@ class HistoryModel:
             found[name][has_orders] = values
         return found
 
+    def probability_alive(self, X: Matrix) -> Floats:
+        """Return the chance that a customer still buys; NaN without an order.
+
+        Raises
+        ------
+        ValueError
+            If the purchase model says that every one-time buyer lives (BG/NBD).
+        """
+        if not self.btyd_.alive_is_publishable:
+            raise ValueError(f"{self.purchases} can't say whether a one-time buyer is alive.")
+        frame = _history(X)
+        has_orders = (frame["count_order_days"] > 0).to_numpy()
+        history = [frame[name].to_numpy()[has_orders] for name in ("frequency", "recency", "T")]
+        unique, _, places = collapse(history)
+        alive = np.full(len(X), np.nan)
+        alive[has_orders] = self.btyd_.purchase_model_.probability_alive(*unique)[places]
+        return alive
+
     def _spend(self, rows: pd.DataFrame) -> tuple[Floats, Floats]:
         if self.count_first_order_in_spend:
             days = rows["count_order_days"].to_numpy()

@@ -95,7 +95,7 @@ def test_blend_beats_its_parts_and_agrees_with_an_optimizer():
         "b": truth * rng.lognormal(0, 0.3, 3000),
         "bad": rng.permutation(truth),
     }
-    blend = Blend(20).fit(experts, actual)
+    blend = Blend(20, shrinkage=0.0).fit(experts, actual)
     assert sum(blend.weights_.values()) == pytest.approx(1)
     assert min(blend.weights_.values()) >= 0
     columns = np.column_stack([experts[name] for name in sorted(experts)]) / actual.mean()
@@ -115,6 +115,15 @@ def test_blend_beats_its_parts_and_agrees_with_an_optimizer():
     np.testing.assert_allclose(found, best.x, atol=0.06)
     for name in experts:
         assert loss(found) <= loss(np.array([float(n == name) for n in sorted(experts)]))
+
+
+def test_blend_is_drawn_towards_equal_weights():
+    truth = np.random.default_rng(5).gamma(1.0, 20.0, 500)
+    experts = {"good": truth, "none": np.zeros(500)}
+    assert Blend(shrinkage=0.0).fit(experts, truth).weights_ == {"good": 1.0, "none": 0.0}
+    drawn = Blend(shrinkage=0.5).fit(experts, truth)
+    assert drawn.weights_ == pytest.approx({"good": 0.75, "none": 0.25})
+    assert drawn.predict(experts) == pytest.approx(0.75 * truth)
 
 
 def test_bounds_hold_on_rows_like_those_they_were_corrected_on():
