@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.settings import Settings
 
 BATCH_ROWS = 100_000
@@ -79,3 +80,24 @@ def score_customers(
         parts.append(part)
     found = pd.concat(parts, ignore_index=True)
     return found.assign(model_version=model_version, run_id=run_id)
+
+
+def estimate_alive(model: CLVModel, features: pd.DataFrame) -> pd.Series[float] | None:
+    """Return the chance that each customer still buys, indexed by customer_id.
+
+    Parameters
+    ----------
+    model
+        What serves.
+    features
+        Rows of ``features.customer_features`` of one cutoff.
+
+    Returns
+    -------
+    pandas.Series
+        Null for customers without an order; None where no purchase history could be fitted.
+    """
+    if model.history_ is None:
+        return None
+    alive = model.history_.probability_alive(history_matrix(features))
+    return pd.Series(alive, index=features["customer_id"].to_numpy())

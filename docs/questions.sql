@@ -61,7 +61,7 @@ select
     segment,
     count_customers,
     round(sum_clv_365d) as sum_clv_365d,
-    round(share_clv, 3) as share_clv,
+    round(share_of_value, 3) as share_clv,
     round(mean_churn_probability, 3) as mean_churn_probability,
     what_to_do
 from clv.segment_profile

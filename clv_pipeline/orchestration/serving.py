@@ -69,13 +69,16 @@ def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     """Decide where the customers of a cutoff stand, and keep it in ``scores``."""
     from clv_pipeline.decisions.standing import decide
     from clv_pipeline.models import store
+    from clv_pipeline.scoring import estimate_alive
 
     predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
     features = _read_cutoff(settings, "features.customer_features", cutoff)
     version = str(predictions["model_version"].iloc[0])
-    horizons = store.read_manifest(settings.paths.models, version)["horizons"]
+    model, manifest = store.load_model(settings.paths.models, version)
+    horizons = manifest["horizons"]
     backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])
-    standing = decide(settings, predictions, features, backtested_horizons=backtested)
+    alive = estimate_alive(model, features)
+    standing = decide(settings, predictions, features, alive, backtested)
     with open_warehouse(settings) as connection:
         replace_rows(connection, "scores.customer_standing", standing, {"cutoff_date": cutoff.day})
     return standing
