@@ -163,7 +163,8 @@ def _facts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> _Facts:
     harmless = connection.execute(
         "SELECT message FROM ops.landing_warnings WHERE kind = 'extra_column'"
     ).fetchall()
-    return _Facts(*row, frozenset(message for (message,) in harmless))
+    figures: list[Any] = [*row, frozenset(message for (message,) in harmless)]
+    return _Facts(*figures)
 
 
 def _findings(

@@ -47,6 +47,8 @@ DATE_FORMATS = tuple(day + time for day in _DAYS for time in _TIMES)
 _LETTERED = frozenset(
     "KR ZŁ KČ FT LEI R$ US$ RS CHF EUR USD GBP SEK NOK DKK PLN CZK".split()  # noqa: SIM905
 )
+# Rows on which a way of reading is tried before it is tried on the sample.
+FEW_ROWS = 500
 # A column is what most of its values can be read as.
 MOST = 0.9
 
@@ -196,6 +198,10 @@ def profile(
             "(_clv_row, _clv_malformed, _clv_text) "
             f"FROM {rows.relation} WHERE _clv_malformed IS NULL LIMIT {SAMPLE_ROWS}"
         )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE _clv_few AS FROM _clv_sample USING SAMPLE {FEW_ROWS} ROWS "
+        "(reservoir, 1)"
+    )
     columns = tuple(_column(connection, name, kind) for name, kind in rows.columns.items())
     (count,) = read_row(connection, "SELECT count(*) FROM _clv_sample")
     return Profile(source, settings, columns, count)
@@ -241,9 +247,28 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> Colu
 
 
 def _share(connection: duckdb.DuckDBPyConnection, column: Column, condition: str) -> float:
-    """Return the share of the values that are there for which a condition holds."""
-    (found,) = read_row(connection, f"SELECT count(*) FILTER ({condition}) FROM _clv_sample")
-    return float(found / max(column.count - column.count_blank, 1))
+    """Return the share of the values that are there for which a condition holds.
+
+    Where hardly any of a few values meets it, it is the share of those.
+    """
+    blank = Parser(InputSettings(files=("x",)), "UTC").is_blank(
+        quote_identifier(column.name), column.type
+    )
+    share = 0.0
+    for table in ("_clv_few", "_clv_sample"):
+        found, present = read_row(
+            connection,
+            f"SELECT count(*) FILTER ({condition}), count(*) FILTER (NOT {blank}) FROM {table}",
+        )
+        share = found / max(present, 1)
+        if present > FEW_ROWS / 5 and share < MOST / 2:
+            break
+    return share
+
+
+def _any(connection: duckdb.DuckDBPyConnection, condition: str) -> bool:
+    (found,) = read_row(connection, f"SELECT bool_or({condition}) FROM _clv_sample")
+    return bool(found)
 
 
 def _as_instants(connection: duckdb.DuckDBPyConnection, column: Column) -> Column:
@@ -257,17 +282,18 @@ def _as_instants(connection: duckdb.DuckDBPyConnection, column: Column) -> Colum
     share = _share(connection, column, f"{parser.value(field, quoted, 'VARCHAR')} IS NOT NULL")
     if share >= MOST:
         offset = f"regexp_matches({quoted}, ':[0-9.,]+ ?(Z|z|UTC|[+-]\\d{{2}}(:?\\d{{2}})?)$')"
-        has_offset = _share(connection, column, offset) > 0
+        has_offset = _any(connection, offset)
         return replace(column, share_instant=share, has_offset=has_offset)
     shares = {}
     if re.search(r"\d", "".join(column.examples)):
-        tests = ", ".join(
-            f"count(*) FILTER (try_strptime(trim({quoted}), {quote_literal(form)}) IS NOT NULL)"
+        tests = {
+            form: f"try_strptime(trim({quoted}), {quote_literal(form)}) IS NOT NULL"
             for form in DATE_FORMATS
-        )
-        found = read_row(connection, f"SELECT {tests} FROM _clv_sample")
-        present = max(column.count - column.count_blank, 1)
-        shares = {form: n / present for form, n in zip(DATE_FORMATS, found, strict=True)}
+        }
+        listed = ", ".join(f"count(*) FILTER ({test})" for test in tests.values())
+        found = read_row(connection, f"SELECT {listed} FROM _clv_few")
+        likely = [form for form, count in zip(tests, found, strict=True) if count > max(found) / 2]
+        shares = {form: _share(connection, column, tests[form]) for form in likely}
     best = max(shares, key=lambda form: shares[form], default=None)
     if best is None or shares[best] < MOST:
         return replace(column, share_instant=share)
@@ -307,13 +333,13 @@ def _as_numbers(connection: duckdb.DuckDBPyConnection, column: Column) -> Column
         )
         value = Parser(settings, "UTC").value(field, quoted, column.type)
         share = _share(connection, column, f"{value} IS NOT NULL")
-        if share > best.share_number:
+        if share > max(best.share_number, MOST / 2):
             best = replace(
                 best,
                 share_number=share,
                 number=(decimal, thousands, symbols),
-                has_decimals=_share(connection, column, f"{value} <> trunc({value})") > 0,
-                has_negatives=_share(connection, column, f"{value} < 0") > 0,
+                has_decimals=_any(connection, f"{value} <> trunc({value})"),
+                has_negatives=_any(connection, f"{value} < 0"),
             )
         if share == 1.0 or column.type != "VARCHAR":
             break
