@@ -21,9 +21,9 @@ import duckdb
 from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import CONTRACTS, Contract
 from clv_pipeline.ingest.judging import INCOMING, Judge
-from clv_pipeline.ingest.mapping import Mapping, map_columns, nearest
+from clv_pipeline.ingest.mapping import compare_columns, map_columns, nearest
 from clv_pipeline.ingest.parsing import Parser
-from clv_pipeline.ingest.posting import Delivery, Notice, Poster
+from clv_pipeline.ingest.posting import Delivery, Poster
 from clv_pipeline.ingest.readers import (
     Rows,
     read_csv_carefully,
@@ -32,7 +32,7 @@ from clv_pipeline.ingest.readers import (
     read_parquet,
     read_table,
 )
-from clv_pipeline.ingest.report import InputReport, LandingError, LandingReport, Totals
+from clv_pipeline.ingest.report import InputReport, LandingError, LandingReport, Notice, Totals
 from clv_pipeline.ingest.sources import (
     DamagedFileError,
     Source,
@@ -136,7 +136,7 @@ class _Landing:
         self._received_at = received_at
         landed_at = received_at or datetime.now(UTC)
         self._poster = Poster(connection, settings, self._contract, run_id, landed_at)
-        self._seen: set[str] = set()
+        self._known = ledger.landed_files(connection, name)
         self._new: list[int] = []
         self._totals = Totals()
         self._count_skipped = 0
@@ -206,7 +206,7 @@ class _Landing:
         """Stop for a file that is needed and was never there; else say that it is missing."""
         name = self._contract.name
         message = f"No file of the input '{name}' was found at {pattern}."
-        if self._contract.required and not ledger.landed_files(self._connection, name):
+        if self._contract.required and not self._known:
             raise LandingError(
                 f"{message} It is needed: put the file there, or name its place in clv.toml under "
                 f"[inputs.{name}]."
@@ -221,7 +221,6 @@ class _Landing:
         if entry.status == "quarantined":
             # It is read again, and found damaged again, so that every run says so.
             return False
-        self._seen.add(source.sha256)
         self._count_skipped += 1
         if entry.path != source.path:
             notice = Notice(
@@ -233,9 +232,8 @@ class _Landing:
         return True
 
     def _entry(self, source: Source) -> ledger.LandedFile | None:
-        known = ledger.landed_files(self._connection, self._contract.name)
         return next(
-            (e for e in known if e.sha256 == source.sha256 and e.status != "replaced"), None
+            (e for e in self._known if e.sha256 == source.sha256 and e.status != "replaced"), None
         )
 
     def _land_source(self, source: Source) -> None:
@@ -285,7 +283,8 @@ class _Landing:
                 "read. Nothing of it was landed; deliver it again."
             )
         delivery = self._deliver(source, tuple(mapping.expressions))
-        self._compare_columns(delivery, mapping, columns)
+        had = {c for e in self._known if e.settings_hash == self._hash for c in e.columns}
+        delivery.notices.extend(compare_columns(contract, source.path, mapping, columns, had))
         self._post(delivery)
         return True
 
@@ -298,7 +297,7 @@ class _Landing:
 
     def _post(self, delivery: Delivery) -> None:
         totals = self._poster.post(delivery)
-        self._seen.add(delivery.source.sha256)
+        self._known = ledger.landed_files(self._connection, self._contract.name)
         self._new.append(delivery.file_id)
         self._totals += totals
         self._warnings += [notice.message for notice in delivery.notices]
@@ -309,13 +308,12 @@ class _Landing:
 
     def _deliver(self, source: Source, columns: tuple[str, ...]) -> Delivery:
         """Decide under which number a source lands and which landed files it replaces."""
-        known = ledger.landed_files(self._connection, self._contract.name)
         again = self._entry(source)
         if again is not None:
             self._needs_full_refresh = True
             return Delivery(source, again.file_id, self._hash, columns)
         file_id = ledger.next_file_id(self._connection)
-        before = [e for e in known if e.path == source.path and e.status != "replaced"]
+        before = [e for e in self._known if e.path == source.path and e.status != "replaced"]
         if not before:
             return Delivery(source, file_id, self._hash, columns)
         damaged = tuple(e.file_id for e in before if e.status == "quarantined")
@@ -350,28 +348,6 @@ class _Landing:
             'always holds everything, "add" where it holds new rows alone.'
         )
 
-    def _compare_columns(self, delivery: Delivery, mapping: Mapping, columns: list[str]) -> None:
-        name, path = self._contract.name, delivery.source.path
-        if mapping.extra:
-            fate = "kept as attributes" if self._contract.keeps_further_columns else "left out"
-            delivery.notices.append(
-                Notice(
-                    "extra_column",
-                    f"{path} has columns that {name} do not know, which are {fate}: "
-                    f"{', '.join(mapping.extra)}.",
-                )
-            )
-        earlier = ledger.landed_files(self._connection, name)
-        had = {c for e in earlier if e.settings_hash == self._hash for c in e.columns}
-        for gone in sorted(had - set(mapping.expressions)):
-            delivery.notices.append(
-                Notice(
-                    "missing_column",
-                    f"{path} lacks the column '{gone}', which other files of {name} have."
-                    f"{nearest(gone, columns)}",
-                )
-            )
-
     def _set_aside(self, file: Path, error: DamagedFileError) -> None:
         """Stop for a damaged file of a required input; quarantine that of another."""
         if self._contract.required:
@@ -381,12 +357,12 @@ class _Landing:
         source = Source(file, path, "csv", hash_file(file), state.st_size, state.st_mtime_ns)
         self._warnings.append(f"{error} The file was set aside; the run goes on without it.")
         self._count_damaged += 1
-        self._seen.add(source.sha256)
         entry = self._entry(source)
         if entry is not None and entry.settings_hash == self._hash:
             return
         delivery = self._deliver(source, ())
         self._poster.set_aside(delivery, str(error))
+        self._known = ledger.landed_files(self._connection, self._contract.name)
 
     def _explain(self, source: Source, rows: Rows, error: duckdb.Error) -> LandingError:
         """Tell a source that can't be read from an expression that can't be computed."""
@@ -406,7 +382,7 @@ class _Landing:
         )
 
     def _warn_of_stale_files(self) -> None:
-        for entry in ledger.landed_files(self._connection, self._contract.name):
+        for entry in self._known:
             if entry.status == "landed" and entry.settings_hash != self._hash:
                 self._warnings.append(
                     f"{entry.path} was landed under earlier settings, and its file is gone: its "

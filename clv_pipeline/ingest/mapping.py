@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from clv_pipeline.ingest.contract import Contract
-from clv_pipeline.ingest.report import LandingError
+from clv_pipeline.ingest.report import LandingError, Notice
 from clv_pipeline.settings import InputSettings
 from clv_pipeline.warehouse import quote_identifier
 
@@ -86,6 +86,35 @@ def map_columns(
             )
     extra = tuple(column for column in columns if column not in used)
     return Mapping(expressions, frozenset(computed), extra)
+
+
+def compare_columns(
+    contract: Contract, where: str, mapping: Mapping, columns: Sequence[str], earlier: Set[str]
+) -> list[Notice]:
+    """Say which columns of a source nobody uses, and which ones it lacks that others had.
+
+    Parameters
+    ----------
+    columns
+        Names that the source has.
+    earlier
+        The contract's columns that other sources of the input had.
+    """
+    notices = []
+    if mapping.extra:
+        fate = "kept as attributes" if contract.keeps_further_columns else "left out"
+        message = (
+            f"{where} has columns that {contract.name} do not know, which are {fate}: "
+            f"{', '.join(mapping.extra)}."
+        )
+        notices.append(Notice("extra_column", message))
+    for gone in sorted(earlier - mapping.expressions.keys()):
+        message = (
+            f"{where} lacks the column '{gone}', which other files of {contract.name} have."
+            f"{nearest(gone, columns)}"
+        )
+        notices.append(Notice("missing_column", message))
+    return notices
 
 
 def find_column(name: str, columns: Sequence[str]) -> str | None:

@@ -13,30 +13,13 @@ from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import Contract
 from clv_pipeline.ingest.judging import INCOMING
 from clv_pipeline.ingest.merges import refuse_cycle
-from clv_pipeline.ingest.report import LandingError, Totals
+from clv_pipeline.ingest.report import LandingError, Notice, Totals
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 _NO_RATE = "no exchange rate for "
 _SHOWN_VALUES = 10
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something about a file that an owner of the data should know.
-
-    Attributes
-    ----------
-    kind
-        ``extra_column``, ``missing_column``, ``unknown_value``, ``changed_file``,
-        ``duplicate_file``, ``damaged_file``, ``empty_file``, ``no_rate``.
-    message
-        A sentence.
-    """
-
-    kind: str
-    message: str
 
 
 @dataclass(frozen=True)

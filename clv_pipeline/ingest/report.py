@@ -13,6 +13,23 @@ class LandingError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something about a file that an owner of the data should know.
+
+    Attributes
+    ----------
+    kind
+        ``extra_column``, ``missing_column``, ``unknown_value``, ``changed_file``,
+        ``duplicate_file``, ``damaged_file``, ``empty_file``, ``no_rate``.
+    message
+        A sentence.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Totals:
     """Rows and amounts that were read, and what became of them.
 

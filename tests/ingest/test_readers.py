@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clv_pipeline.ingest.report import LandingError
+from clv_pipeline.settings import SettingsError
 from tests.ingest.conftest import HEADER, Shop, as_csv
 
 ROWS = [
@@ -140,6 +141,12 @@ def test_wrong_encoding_names_the_line_and_the_remedy(shop: Shop) -> None:
         shop.land()
     shop.write("a.csv", "user_id,ts,amount\n".encode("utf-16"))
     with pytest.raises(LandingError, match='encoding = "utf-16"'):
+        shop.land()
+
+
+def test_unknown_encoding_is_refused_at_start(shop: Shop) -> None:
+    shop.inputs["transactions"]["encoding"] = "klingon"
+    with pytest.raises(SettingsError, match="'klingon' can't be used: utf-8, latin-1"):
         shop.land()
 
 
