@@ -23,12 +23,13 @@ from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import CANDIDATES, COMPLEXITY, ENSEMBLE, PARTS, find_candidate
 from clv_pipeline.models.clusters import BehaviourClusters
-from clv_pipeline.models.clv import HISTORY_ONLY, RATE_ONLY, CLVModel
+from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
 from clv_pipeline.models.ensemble import Blend
 from clv_pipeline.models.fold import (
     FittedHorizon,
     Histories,
     NotTrainableError,
+    Workbench,
     history_matrix,
 )
 from clv_pipeline.models.manifest import make_manifest
@@ -195,19 +196,19 @@ def train_challenger(
     refusals: list[str] = []
     share = 1.0 / len(settings.value.horizons)
     for k, horizon in enumerate(settings.value.horizons):
-        options = FitOptions.from_settings(settings, horizon)
+        bench = Workbench(panel, FitOptions.from_settings(settings, horizon), histories)
         plan = plan_horizon(settings, as_of, horizon, first_day)
         found: list[FoldResult] = []
         for j, (fold, blend) in enumerate(reversed(plan.folds)):
             tell(f"backtest of {horizon} days at {fold.evaluation}", share * (k + 0.1 * j))
             with_slow = j == 0 or settings.model.candidates == "full"
             try:
-                found.append(run_fold(panel, fold, blend, histories, options, with_slow=with_slow))
+                found.append(run_fold(bench, fold, blend, with_slow=with_slow))
             except (NotTrainableError, PanelError) as error:
                 notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
         results += found
         tell(f"training of {horizon} days", share * (k + 0.6))
-        name, reason = _fit_horizon(model, panel, plan, options, histories, found, as_of, refusals)
+        name, reason = _fit_horizon(model, bench, plan, found, as_of, refusals)
         served += [result.forecasts(name) for result in found]
         horizons[str(horizon)] = _describe_horizon(model, plan, horizon, name, reason, found)
     if not model.fitted_ and refusals:
@@ -275,25 +276,33 @@ def _check_customers(panel: Panel, as_of: Cutoff) -> None:
 
 def _fit_horizon(
     model: CLVModel,
-    panel: Panel,
+    bench: Workbench,
     plan: _Plan,
-    options: FitOptions,
-    histories: Histories,
     found: Sequence[FoldResult],
     as_of: Cutoff,
     refusals: list[str],
 ) -> tuple[str, str]:
     """Fit one horizon into the model; return what serves it and why."""
-    horizon = options.horizon_days
+    panel, horizon = bench.panel, bench.options.horizon_days
     free = HISTORY_ONLY if model.history_ is not None else RATE_ONLY
     model.served_by_[horizon] = free
+    tested = [h for h, (level, _) in model.confidence_.items() if level == "high"]
+    if not found and tested and model.history_ is not None:
+        model.bridged_[horizon] = max(tested)
+        reason = (
+            f"{horizon} days could not be tested on past data, so what was learned over "
+            f"{max(tested)} days is extended as buy-till-you-die says."
+        )
+        model.served_by_[horizon] = BRIDGE
+        model.confidence_[horizon] = ("low", reason)
+        return BRIDGE, reason
     if not plan.training:
         reason = f"No label over {horizon} days has matured, so {free} serves."
         model.confidence_[horizon] = ("low", reason)
         return free, reason
-    fitted = FittedHorizon(options)
+    fitted = FittedHorizon(bench.options)
     try:
-        fitted.fit(panel, plan.training, plan.blend, histories)
+        fitted.fit(bench, plan.training, plan.blend)
     except NotTrainableError as error:
         refusals.append(str(error))
         reason = f"{error} So {free} serves."
@@ -301,7 +310,7 @@ def _fit_horizon(
         return free, reason
     if fitted.uses_history_ and model.history_ is None:
         raise TrainingRefused(
-            f"Training refused: no purchase history at {as_of}: {histories.failures.get(as_of)}"
+            f"Training refused: no purchase history at {as_of}: {bench.histories.failures.get(as_of)}"
         )
     model.fitted_[horizon] = fitted
     name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
@@ -324,9 +333,8 @@ def _fit_horizon(
             rows = panel.for_cutoffs([as_of]).features
             source = fitted.matrix(rows, model.history_)
         else:
-            extra = histories.columns(rows, horizon) if fitted.uses_history_ else {}
-            source = fitted.encoder_.transform(rows).with_columns(extra)
-        model.simpler_[horizon] = candidate.make(options).fit(source, y)
+            source = bench.matrix(rows, bench.experts(plan.training))
+        model.simpler_[horizon] = candidate.make(bench.options).fit(source, y)
     return name, reason
 
 
@@ -356,7 +364,7 @@ def _describe_horizon(
                 "probability": fitted.model_.probability_blend_.weights_,
                 "orders": fitted.model_.orders_blend_.weights_,
             },
-            "interval_shifts": list(fitted.model_.bounds_.shifts_),
+            "interval_factors": list(fitted.model_.bounds_.factors_),
         }
     return document
 

@@ -161,7 +161,7 @@ class RateTimesValueModel:
 def squash(values: np.ndarray[Any, Any]) -> Floats:
     """Return signed logarithms: amounts and counts of all sizes on one scale."""
     numbers = values.astype(np.float64)
-    return np.sign(numbers) * np.log1p(np.abs(numbers))
+    return np.asarray(np.sign(numbers) * np.log1p(np.abs(numbers)), dtype=np.float64)
 
 
 class LinearModel:

@@ -10,7 +10,11 @@ import xgboost as xgb
 from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json
 from clv_pipeline.models.panel import Floats, Matrix, Target
 
-QUANTILES = (0.1, 0.5, 0.9)
+# Levels of a buyer's value; those of every customer follow from them and P(buy).
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+# A start nearer to 0 or 1 than this could not be corrected: its curvature is too small to split on.
+LEAST_CHANCE, MOST_CHANCE = 0.02, 0.995
+LEAST_ORDERS = 0.02
 
 
 def boost(
@@ -87,6 +91,33 @@ def load_booster(data: bytes) -> xgb.Booster:
     return booster
 
 
+def chance_offset(X: Matrix) -> Floats | None:
+    """Return the log odds of the buy-till-you-die chance of an order; None without that column.
+
+    Trees that start from it tell giants apart, of whom a leaf holds too few.
+    """
+    if "btyd_probability" not in X:
+        return None
+    chance = np.clip(X.column("btyd_probability"), LEAST_CHANCE, MOST_CHANCE)
+    return np.asarray(np.log(chance / (1 - chance)), dtype=np.float64)
+
+
+def count_offset(X: Matrix, scale: float) -> Floats | None:
+    """Return the logarithm of the buy-till-you-die count of orders, in units of ``scale``."""
+    if "btyd_orders" not in X:
+        return None
+    return np.log(np.maximum(X.column("btyd_orders"), LEAST_ORDERS) / scale)
+
+
+def amount_offset(X: Matrix, scale: float) -> Floats:
+    """Return the logarithm of what a buyer is expected to bring, as buy-till-you-die says."""
+    if "btyd_value" not in X:
+        return np.full(len(X), np.log(scale))
+    chance = np.maximum(X.column("btyd_probability"), LEAST_CHANCE)
+    amount = X.column("btyd_value") / chance
+    return np.log(np.where(amount > 0, np.maximum(amount, scale * 1e-3), scale))
+
+
 def value_scale(value: Floats) -> float:
     """Return the mean of positive values: dividing by it makes a fit blind to the currency."""
     positive = value[value > 0]
@@ -121,6 +152,7 @@ class HurdleModel:
             self.options,
             {"objective": "binary:logistic"},
             base_score=float(np.clip(bought.mean(), 1e-4, 1 - 1e-4)),
+            offset=chance_offset(X),
         )
         buyers = np.flatnonzero(y.has_purchase)
         value = np.maximum(y.value[buyers], 0.0)
@@ -138,7 +170,7 @@ class HurdleModel:
 
     def predict_probability(self, X: Matrix) -> Floats:
         """Return P(at least one order within the horizon)."""
-        return predict_booster(self.classifier_, X)
+        return predict_booster(self.classifier_, X, offset=chance_offset(X))
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value over the horizon."""
@@ -201,12 +233,17 @@ class BoostedMean:
             self.options,
             self.OBJECTIVES[self.objective],
             base_score=max(float(label.mean()), 1e-4),
+            offset=self._offset(X),
         )
         return self
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value, or the expected count of orders."""
-        return np.maximum(predict_booster(self.booster_, X) * self.scale_, 0.0)
+        found = predict_booster(self.booster_, X, offset=self._offset(X))
+        return np.maximum(found * self.scale_, 0.0)
+
+    def _offset(self, X: Matrix) -> Floats | None:
+        return count_offset(X, self.scale_) if self.label == "orders" else None
 
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
@@ -229,7 +266,10 @@ class BoostedMean:
 
 
 class QuantileModel:
-    """Quantiles of value in one model of several outputs (pinball loss).
+    """Quantiles of a buyer's value, in one model of several outputs (pinball loss).
+
+    The logarithm of value is modelled from the logarithm of what buy-till-you-die expects of a
+    buyer, so that a bound grows with the customer beyond the largest leaf.
 
     Parameters
     ----------
@@ -244,20 +284,30 @@ class QuantileModel:
         self.quantiles = quantiles
 
     def fit(self, X: Matrix, y: Target) -> Self:
-        """Fit on values of training rows."""
+        """Fit on training rows of positive value."""
+        buyers = np.flatnonzero(y.value > 0)
         self.scale_ = value_scale(y.value)
+        rows = X.take(buyers)
+        ratio = np.log(y.value[buyers]) - amount_offset(rows, self.scale_)
         self.booster_ = boost(
-            X,
-            y.value / self.scale_,
+            rows,
+            ratio,
             self.options,
             {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)},
         )
         return self
 
     def predict(self, X: Matrix) -> Floats:
-        """Return the quantiles, shape (n, number of quantiles), ascending along each row."""
-        found = predict_booster(self.booster_, X).reshape(len(X), len(self.quantiles))
-        return np.sort(found * self.scale_, axis=1)
+        """Return the quantiles of value, given that there is any.
+
+        Returns
+        -------
+        array
+            Shape (n, number of quantiles), positive, ascending along each row.
+        """
+        ratio = predict_booster(self.booster_, X).reshape(len(X), len(self.quantiles))
+        start = amount_offset(X, self.scale_)
+        return np.sort(np.exp(np.clip(ratio + start[:, None], -30.0, 30.0)), axis=1)
 
     def to_files(self) -> Files:
         """Return the fitted model as named files."""

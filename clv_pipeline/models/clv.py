@@ -22,6 +22,7 @@ ANSWERS = ("value", "p10", "p50", "p90", "probability", "orders")
 LARGEST_VALUE = 1e12
 LARGEST_COUNT = 1e6
 ENSEMBLE, HISTORY_ONLY, RATE_ONLY = "ensemble", "btyd", "rate_times_aov"
+BRIDGE = "ensemble_extended"
 
 
 class CLVModel:
@@ -42,6 +43,8 @@ class CLVModel:
         The buy-till-you-die model of the newest cutoff, or None.
     served_by_
         By horizon, the name of the model whose value serves.
+    bridged_
+        By horizon that could not be tested on past data, the longest tested one that it extends.
     simpler_
         By horizon, the simpler model that serves instead of the blend, where one does.
     confidence_
@@ -56,6 +59,7 @@ class CLVModel:
         self.fitted_: dict[int, FittedHorizon] = {}
         self.history_: HistoryModel | None = None
         self.served_by_: dict[int, str] = {}
+        self.bridged_: dict[int, int] = {}
         self.simpler_: dict[int, Any] = {}
         self.confidence_: dict[int, tuple[str, str]] = {}
         self.clusters_: BehaviourClusters | None = None
@@ -88,6 +92,8 @@ class CLVModel:
         return found
 
     def _answer(self, rows: pd.DataFrame, horizon: int) -> dict[str, Floats]:
+        if horizon in self.bridged_ and self.history_ is not None:
+            return self._bridge(rows, horizon, self.history_)
         fitted = self.fitted_.get(horizon)
         if fitted is None:
             return self._without_labels(rows, horizon)
@@ -96,6 +102,24 @@ class CLVModel:
         if horizon in self.simpler_:
             answer["value"] = self.simpler_[horizon].predict(X)
         return answer
+
+    def _bridge(self, rows: pd.DataFrame, horizon: int, history: HistoryModel) -> dict[str, Floats]:
+        """Extend what was learned over a shorter horizon, as buy-till-you-die says it goes on.
+
+        The mean of the buy-till-you-die value and of the shorter horizon's value times that
+        customer's ratio of buy-till-you-die values over the two horizons; likewise orders, and
+        the hazard of an order.
+        """
+        shorter = self.bridged_[horizon]
+        learned = self._answer(rows, shorter)
+        X = history_matrix(rows)
+        near, far = (history.for_horizon(h).forecast(X) for h in (shorter, horizon))
+        value = 0.5 * (far["btyd_value"] + learned["value"] * _growth(near, far, "btyd_value"))
+        orders = 0.5 * (far["btyd_orders"] + learned["orders"] * _growth(near, far, "btyd_orders"))
+        silent = np.log1p(-np.clip(learned["probability"], 0.0, 1 - 1e-9))
+        later = -np.expm1(silent * _growth(near, far, "btyd_orders"))
+        probability = 0.5 * (far["btyd_probability"] + later)
+        return _with_bounds(value, probability, orders)
 
     def _without_labels(self, rows: pd.DataFrame, horizon: int) -> dict[str, Floats]:
         X = history_matrix(rows)
@@ -107,16 +131,7 @@ class CLVModel:
             model = RateTimesValueModel(horizon)
             value, orders = model.predict(X), model.predict_orders(X)
             probability = -np.expm1(-orders)
-        value = finite(value, 0.0, LARGEST_VALUE)
-        bounds = hurdle_quantiles(value, finite(probability, 0.0, 1.0))
-        return {
-            "value": value,
-            "p10": bounds[:, 0],
-            "p50": bounds[:, 1],
-            "p90": bounds[:, 2],
-            "probability": probability,
-            "orders": orders,
-        }
+        return _with_bounds(value, probability, orders)
 
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
@@ -126,6 +141,7 @@ class CLVModel:
             "fitted": sorted(self.fitted_),
             "served_by": {str(h): name for h, name in self.served_by_.items()},
             "confidence": {str(h): list(c) for h, c in self.confidence_.items()},
+            "bridged": {str(h): shorter for h, shorter in self.bridged_.items()},
             "simpler": {str(h): self.served_by_[h] for h in self.simpler_},
             "has_history": self.history_ is not None,
             "has_clusters": self.clusters_ is not None,
@@ -149,6 +165,7 @@ class CLVModel:
         model.served_by_ = {int(h): name for h, name in document["served_by"].items()}
         for h, (level, why) in document["confidence"].items():
             model.confidence_[int(h)] = (level, why)
+        model.bridged_ = {int(h): shorter for h, shorter in document["bridged"].items()}
         for horizon in document["fitted"]:
             model.fitted_[horizon] = FittedHorizon.from_files(unnest(f"horizon_{horizon}", files))
         for horizon, name in document["simpler"].items():
@@ -158,3 +175,22 @@ class CLVModel:
         if document["has_clusters"]:
             model.clusters_ = BehaviourClusters.from_files(unnest("clusters", files))
         return model
+
+
+def _growth(near: dict[str, Floats], far: dict[str, Floats], name: str) -> Floats:
+    """Return a forecast's ratio between two horizons, 1 where the nearer one is nothing."""
+    known = near[name] > 0
+    return np.divide(far[name], near[name], out=np.ones(len(known)), where=known)
+
+
+def _with_bounds(value: Floats, probability: Floats, orders: Floats) -> dict[str, Floats]:
+    value = finite(value, 0.0, LARGEST_VALUE)
+    low, middle, high = hurdle_quantiles(value, finite(probability, 0.0, 1.0)).T
+    return {
+        "value": value,
+        "p10": low,
+        "p50": middle,
+        "p90": high,
+        "probability": probability,
+        "orders": orders,
+    }

@@ -19,7 +19,7 @@ from clv_pipeline.models.base import (
     sample_rows,
     unnest,
 )
-from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
+from clv_pipeline.models.boosting import QUANTILES, BoostedMean, HurdleModel, QuantileModel
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.intervals import ConformalBounds
@@ -34,14 +34,14 @@ class Experts:
     ----------
     value, probability, orders
         One array per expert.
-    quantiles
-        P10, P50, P90 before correction, shape (n, 3).
+    amounts
+        Quantiles of a buyer's value, shape (n, levels).
     """
 
     value: dict[str, Floats]
     probability: dict[str, Floats]
     orders: dict[str, Floats]
-    quantiles: Floats
+    amounts: Floats
 
     @staticmethod
     def concatenate(parts: Sequence[Experts], order: NDArray[np.int64]) -> Experts:
@@ -54,8 +54,8 @@ class Experts:
                 for name in names
             }
 
-        quantiles = np.concatenate([part.quantiles for part in parts])[order]
-        return Experts(join("value"), join("probability"), join("orders"), quantiles)
+        amounts = np.concatenate([part.amounts for part in parts])[order]
+        return Experts(join("value"), join("probability"), join("orders"), amounts)
 
 
 class LevelZero:
@@ -211,15 +211,15 @@ class HorizonModel:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target, unseen: Experts, unseen_target: Target) -> Self:
-        """Learn the blend and the bounds, then refit the experts on every row.
+    def fit(self, level_zero: LevelZero, unseen: Experts, unseen_target: Target) -> Self:
+        """Learn the blend and the bounds for experts that were fitted on every row.
 
         Parameters
         ----------
-        X, y
-            Every training row.
+        level_zero
+            Experts fitted on every training row.
         unseen
-            What experts said of rows that they were not fitted on.
+            What experts like them said of rows that they were not fitted on.
         unseen_target
             What came to pass for those rows.
         """
@@ -228,10 +228,12 @@ class HorizonModel:
             unseen.probability, unseen_target.has_purchase.astype(np.float64)
         )
         self.orders_blend_ = Blend().fit(unseen.orders, unseen_target.orders)
-        self.bounds_ = ConformalBounds().fit(
-            unseen.quantiles, self.value_blend_.predict(unseen.value), unseen_target.value
+        self.bounds_ = ConformalBounds(QUANTILES).fit(
+            unseen.amounts,
+            self.probability_blend_.predict(unseen.probability),
+            unseen_target.value,
         )
-        self.level_zero_ = LevelZero(self.options).fit(X, y)
+        self.level_zero_ = level_zero
         return self
 
     def predict(self, X: Matrix) -> dict[str, Floats]:
@@ -240,11 +242,11 @@ class HorizonModel:
 
     def combine(self, experts: Experts) -> dict[str, Floats]:
         """Blend what the experts say, and correct the bounds."""
-        value = self.value_blend_.predict(experts.value)
-        low, middle, high = self.bounds_.predict(experts.quantiles, value).T
+        probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
+        low, middle, high = self.bounds_.predict(experts.amounts, probability).T
         return {
-            "value": value,
-            "probability": np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0),
+            "value": self.value_blend_.predict(experts.value),
+            "probability": probability,
             "orders": self.orders_blend_.predict(experts.orders),
             "p10": low,
             "p50": middle,

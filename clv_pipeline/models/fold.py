@@ -77,6 +77,88 @@ def history_matrix(rows: pd.DataFrame) -> Matrix:
     return Encoder(tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR))), {}).transform(rows)
 
 
+@dataclass(frozen=True, eq=False)
+class FittedExperts:
+    """Experts with the encoder of their own training rows.
+
+    Attributes
+    ----------
+    encoder, level_zero
+        Fitted on the same rows.
+    uses_history
+        Whether the buy-till-you-die expert takes part.
+    """
+
+    encoder: Encoder
+    level_zero: LevelZero
+    uses_history: bool
+
+
+class Workbench:
+    """What the fits of one horizon share, so that nothing is fitted twice.
+
+    The experts that a backtest asks about a cutoff are those that the next model's blend asks
+    about it: both are fitted on the cutoffs that had matured there.
+
+    Parameters
+    ----------
+    panel
+        Every customer of each cutoff, with matured labels.
+    options
+        Horizon, seed, trees and so on.
+    histories
+        Buy-till-you-die fits by cutoff.
+    """
+
+    def __init__(self, panel: Panel, options: FitOptions, histories: Histories) -> None:
+        self.panel = panel
+        self.options = options
+        self.histories = histories
+        self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
+
+    def experts(self, cutoffs: Sequence[Cutoff]) -> FittedExperts:
+        """Return the experts fitted on the labels of some cutoffs.
+
+        Raises
+        ------
+        NotTrainableError
+            If the labels hold too few customers of either kind.
+        """
+        key = tuple(cutoffs)
+        if key not in self._experts:
+            rows, y = self.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+            check_labels(y, self.options.horizon_days)
+            self._experts[key] = self.fit(rows, y)
+        return self._experts[key]
+
+    def fit(self, rows: pd.DataFrame, y: Target) -> FittedExperts:
+        """Fit an encoder and experts on raw rows."""
+        extra = self.histories.columns(rows, self.options.horizon_days)
+        encoder = Encoder.fit(rows, self.panel.columns)
+        level_zero = LevelZero(self.options).fit(encoder.transform(rows).with_columns(extra), y)
+        return FittedExperts(encoder, level_zero, bool(extra))
+
+    def has_history(self, cutoffs: Sequence[Cutoff]) -> bool:
+        """Whether a buy-till-you-die model could be fitted at each of the cutoffs."""
+        return all(self.histories.at(cutoff) is not None for cutoff in cutoffs)
+
+    def matrix(self, rows: pd.DataFrame, experts: FittedExperts) -> Matrix:
+        """Encode raw rows as the experts know them, each with the forecast made at its cutoff.
+
+        Raises
+        ------
+        PanelError
+            If a cutoff's buy-till-you-die model is missing that the experts rely on.
+        """
+        X = experts.encoder.transform(rows)
+        if not experts.uses_history:
+            return X
+        extra = self.histories.columns(rows, self.options.horizon_days)
+        if not extra and len(rows):
+            raise PanelError("a cutoff's buy-till-you-die model could not be fitted.")
+        return X.with_columns(extra)
+
+
 class FittedHorizon:
     """An encoder and a horizon's model: from raw feature rows to answers.
 
@@ -101,95 +183,69 @@ class FittedHorizon:
         self.options = options
 
     def fit(
-        self,
-        panel: Panel,
-        cutoffs: Sequence[Cutoff],
-        blend_cutoffs: Sequence[Cutoff],
-        histories: Histories,
+        self, bench: Workbench, cutoffs: Sequence[Cutoff], blend_cutoffs: Sequence[Cutoff]
     ) -> Self:
         """Fit on the labels of some cutoffs.
 
         Parameters
         ----------
-        panel
-            Holds at least those cutoffs.
+        bench
+            Panel, purchase histories, and experts that were fitted before.
         cutoffs
             Training cutoffs, oldest first.
         blend_cutoffs
             Cutoffs whose labels were matured at the newest training cutoff; when there are none,
             customers are held out instead.
-        histories
-            Buy-till-you-die fits by cutoff.
 
         Raises
         ------
         NotTrainableError
             If the labels hold too few customers of either kind.
         """
-        rows, y = panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
-        check_labels(y, self.options.horizon_days)
+        newest = cutoffs[-1]
+        unseen = self._by_time(bench, cutoffs, newest, blend_cutoffs)
+        if unseen is None:
+            unseen = self._by_customer(bench, cutoffs, newest)
+        experts = bench.experts(cutoffs)
         self.cutoffs_ = tuple(cutoffs)
-        extra = histories.columns(rows, self.options.horizon_days)
-        self.uses_history_ = bool(extra)
-        is_newest = (rows["cutoff_date"] == pd.Timestamp(cutoffs[-1].day)).to_numpy()
-        newest_extra = {name: values[is_newest] for name, values in extra.items()}
-        unseen = self._by_time(
-            panel, blend_cutoffs, histories, rows[is_newest], newest_extra
-        ) or self._by_customer(panel, rows, y, extra, is_newest)
-        self.encoder_ = Encoder.fit(rows, panel.columns)
-        X = self.encoder_.transform(rows).with_columns(extra)
-        self.model_ = HorizonModel(self.options).fit(X, y, unseen, y.take(is_newest))
+        self.encoder_, self.uses_history_ = experts.encoder, experts.uses_history
+        _, target = bench.panel.for_cutoffs([newest]).matrix(self.options.horizon_days)
+        self.model_ = HorizonModel(self.options).fit(experts.level_zero, unseen, target)
         return self
 
     def _by_time(
         self,
-        panel: Panel,
+        bench: Workbench,
+        cutoffs: Sequence[Cutoff],
+        newest: Cutoff,
         blend_cutoffs: Sequence[Cutoff],
-        histories: Histories,
-        newest: pd.DataFrame,
-        newest_extra: dict[str, Floats],
     ) -> Experts | None:
-        known = [c for c in blend_cutoffs if c in panel.cutoffs]
+        known = [c for c in blend_cutoffs if c in bench.panel.cutoffs]
         if not known:
             return None
-        rows, y = panel.for_cutoffs(known).matrix(self.options.horizon_days)
         try:
-            check_labels(y, self.options.horizon_days)
+            experts = bench.experts(known)
         except NotTrainableError:
             return None
-        extra = histories.columns(rows, self.options.horizon_days) if newest_extra else {}
-        if bool(extra) != bool(newest_extra):
+        if experts.uses_history != bench.has_history(cutoffs):
             return None
-        encoder = Encoder.fit(rows, panel.columns)
-        fitted = LevelZero(self.options).fit(encoder.transform(rows).with_columns(extra), y)
+        rows, _ = bench.panel.for_cutoffs([newest]).matrix(self.options.horizon_days)
         self.blend_rule_ = (
-            f"experts fitted on {', '.join(map(str, known))} were asked about "
-            f"{newest['cutoff_date'].iloc[0].date()}"
+            f"experts fitted on {', '.join(map(str, known))} were asked about {newest}"
         )
-        return fitted.predict(encoder.transform(newest).with_columns(newest_extra))
+        return experts.level_zero.predict(bench.matrix(rows, experts))
 
-    def _by_customer(
-        self,
-        panel: Panel,
-        rows: pd.DataFrame,
-        y: Target,
-        extra: dict[str, Floats],
-        is_newest: np.ndarray[Any, np.dtype[np.bool_]],
-    ) -> Experts:
+    def _by_customer(self, bench: Workbench, cutoffs: Sequence[Cutoff], newest: Cutoff) -> Experts:
+        rows, y = bench.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+        is_newest = (rows["cutoff_date"] == pd.Timestamp(newest.day)).to_numpy()
         part = customer_part(rows["customer_id"], CUSTOMER_FOLDS)
         found, places = [], []
         position = np.cumsum(is_newest) - 1
         for k in range(CUSTOMER_FOLDS):
             inside, outside = part != k, (part == k) & is_newest
-            encoder = Encoder.fit(rows[inside], panel.columns)
-
-            def encode(mask: Any, encoder: Encoder = encoder) -> Matrix:
-                columns = {name: values[mask] for name, values in extra.items()}
-                return encoder.transform(rows[mask]).with_columns(columns)
-
             check_labels(y.take(inside), self.options.horizon_days, share=0.25)
-            fitted = LevelZero(self.options).fit(encode(inside), y.take(inside))
-            found.append(fitted.predict(encode(outside)))
+            experts = bench.fit(rows[inside], y.take(inside))
+            found.append(experts.level_zero.predict(bench.matrix(rows[outside], experts)))
             places.append(position[outside])
         self.blend_rule_ = (
             f"no cutoff was matured at the newest one, so {CUSTOMER_FOLDS} groups of customers "

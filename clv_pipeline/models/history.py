@@ -15,7 +15,7 @@ from clv_pipeline.models.panel import Floats, Matrix
 HISTORY = ("frequency", "recency", "T", "monetary_value", "count_order_days", "sum_value")
 FORECAST = ("btyd_value", "btyd_probability", "btyd_orders")
 # Four parameters need no more customers than this.
-MAX_CUSTOMERS = 4_000
+MAX_CUSTOMERS = 3_000
 
 
 class HistoryModel:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
 from clv_pipeline.models.ensemble import Blend, _losses, _simplex
-from clv_pipeline.models.intervals import ConformalBounds
+from clv_pipeline.models.intervals import ConformalBounds, mixture_quantile
 from clv_pipeline.models.panel import Matrix, Target
 
 OPTIONS = FitOptions(30, trees=60, depth=3, learning_rate=0.2)
@@ -56,11 +56,14 @@ def test_a_fit_is_blind_to_the_currency():
         np.testing.assert_allclose(costly, 1000.0 * cheap, rtol=0.02, atol=1.0)
 
 
-def test_quantiles_hold_their_level():
+def test_quantiles_of_buyers_hold_their_level():
     X, y, _, _ = shop()
-    found = QuantileModel(OPTIONS).fit(X, y).predict(X)
+    model = QuantileModel(OPTIONS).fit(X, y)
+    found = model.predict(X)
     assert (np.diff(found, axis=1) >= 0).all()
-    assert np.mean(y.value <= found[:, 2]) == pytest.approx(0.9, abs=0.03)
+    buys = y.value > 0
+    for k, level in enumerate(model.quantiles):
+        assert np.mean(y.value[buys] <= found[buys, k]) == pytest.approx(level, abs=0.04)
 
 
 @pytest.mark.parametrize("make", [HurdleModel, BoostedMean, QuantileModel])
@@ -126,16 +129,39 @@ def test_blend_is_drawn_towards_equal_weights():
     assert drawn.predict(experts) == pytest.approx(0.75 * truth)
 
 
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+def draw_hurdle(rng, n):
+    """Values that are 0, or else lognormal, with their quantiles and probabilities."""
+    p = rng.uniform(0.02, 1.0, n)
+    mean = rng.gamma(2.0, 10.0, n)
+    actual = np.where(rng.uniform(size=n) < p, np.exp(np.log(mean) + rng.normal(size=n)), 0.0)
+    amounts = np.exp(np.log(mean)[:, None] + stats.norm.ppf(LEVELS)[None, :])
+    return p, amounts, actual
+
+
+def test_the_mixture_quantile_inverts_the_mixture():
+    p = np.array([0.05, 0.5, 0.8, 1.0])
+    amounts = np.exp(stats.norm.ppf(LEVELS))[None, :].repeat(4, axis=0)
+    found = mixture_quantile(amounts, np.array(LEVELS), p, 0.9)
+    # P(Y <= y) = (1 - p) + p Phi(log y); between the levels the answer is interpolated.
+    assert found[0] == 0.0
+    assert 0.5 + 0.5 * stats.norm.cdf(np.log(found[1])) == pytest.approx(0.9, abs=0.01)
+    assert 0.2 + 0.8 * stats.norm.cdf(np.log(found[2])) == pytest.approx(0.9, abs=0.01)
+    assert found[3] == pytest.approx(np.exp(stats.norm.ppf(0.9)))
+
+
 def test_bounds_hold_on_rows_like_those_they_were_corrected_on():
     rng = np.random.default_rng(4)
-    mean = rng.gamma(2.0, 10.0, 6000)
-    actual = rng.gamma(0.5, mean / 0.5)
-    wrong = np.column_stack([0.9 * mean, mean, 1.1 * mean])
-    bounds = ConformalBounds().fit(wrong[:3000], mean[:3000], actual[:3000])
-    low, middle, high = bounds.predict(wrong[3000:], mean[3000:]).T
-    assert np.mean(actual[3000:] <= high) == pytest.approx(0.9, abs=0.02)
-    assert np.mean(actual[3000:] <= middle) == pytest.approx(0.5, abs=0.03)
-    assert np.mean(actual[3000:] >= low) == pytest.approx(0.9, abs=0.02)
-    assert (low >= 0).all()
+    p, amounts, actual = draw_hurdle(rng, 8000)
+    # Twice what is right, so that the correction has something to do.
+    bounds = ConformalBounds(LEVELS).fit(2 * amounts[:4000], p[:4000], actual[:4000])
+    low, middle, high = bounds.predict(2 * amounts[4000:], p[4000:]).T
+    for bound, level in ((low, 0.1), (middle, 0.5), (high, 0.9)):
+        above = bound > 0
+        held = np.mean(actual[4000:][above] <= bound[above])
+        assert held == pytest.approx(level, abs=0.03)
+    assert (middle[p[4000:] < 0.5] == 0).all()
     again = ConformalBounds.from_dict(bounds.to_dict())
-    np.testing.assert_array_equal(again.predict(wrong, mean), bounds.predict(wrong, mean))
+    np.testing.assert_array_equal(again.predict(amounts, p), bounds.predict(amounts, p))
