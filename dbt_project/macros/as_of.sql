@@ -34,18 +34,17 @@
 {# The cutoffs that this run builds, one row each. #}
 {% macro cutoffs() -%}
     {% for day in var('cutoffs') -%}
-        select cast('{{ day }}' as date) as cutoff_date
-        {% if not loop.last %}union all{% endif %}
+        select cast('{{ day }}' as date) as cutoff_date {% if not loop.last %}union all{% endif %}
     {% endfor %}
 {%- endmacro %}
 
 {# Whether a cutoff is one that this run builds. #}
 {% macro of_this_run(cutoff) -%}
-    {{ cutoff }} in (
-        {%- for day in var('cutoffs') -%}
-            cast('{{ day }}' as date){% if not loop.last %}, {% endif %}
-        {%- endfor -%}
-    )
+    {% set days = [] -%}
+    {% for day in var('cutoffs') -%}
+        {% do days.append("cast('" ~ day ~ "' as date)") %}
+    {%- endfor %}
+    {{ cutoff }} in ({{ days | join(', ') }})
 {%- endmacro %}
 
 {# The last complete day of data. #}

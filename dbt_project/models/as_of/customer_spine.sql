@@ -46,15 +46,21 @@ known_accounts as (
         cast(null as date) as signup_date
     from first_orders
     inner join cutoffs
-        on first_orders.first_known_date <= cutoffs.cutoff_date
+        on {{ seen_at(
+            'first_orders.first_known_date',
+            'first_orders.first_known_date',
+            'cutoffs.cutoff_date',
+        ) }}
     union all
     select
         cutoff_date,
         user_id,
         first_known_date,
-        case when signup_date <= cutoff_date then signup_date end as signup_date
+        case
+            when {{ seen_at('signup_date', 'first_known_date', 'cutoff_date') }} then signup_date
+        end as signup_date
     from signups
-    where first_known_date <= cutoff_date
+    where {{ seen_at('first_known_date', 'first_known_date', 'cutoff_date') }}
 )
 
 select

@@ -9,10 +9,10 @@ with spine as (
 select
     spine.customer_id,
     spine.cutoff_date,
-    feat_rfm.* exclude (customer_id, cutoff_date),
-    feat_windows.* exclude (customer_id, cutoff_date),
-    feat_profile.* exclude (customer_id, cutoff_date),
-    feat_engagement.* exclude (customer_id, cutoff_date)
+    feat_rfm.* exclude (customer_id, cutoff_date), -- noqa: RF02
+    feat_windows.* exclude (customer_id, cutoff_date), -- noqa: RF02
+    feat_profile.* exclude (customer_id, cutoff_date), -- noqa: RF02
+    feat_engagement.* exclude (customer_id, cutoff_date) -- noqa: RF02
 from spine
 {% for view in ['feat_rfm', 'feat_windows', 'feat_profile', 'feat_engagement'] -%}
     inner join {{ ref(view) }} as {{ view }}

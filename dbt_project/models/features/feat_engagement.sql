@@ -1,6 +1,7 @@
 {%- set windows = [7, 30, 90] -%}
 {%- set measures = ['sessions', 'page_views', 'cart_additions', 'abandoned_carts'] -%}
 
+-- noqa: disable=LT02
 with spine as (
     select
         customer_id,

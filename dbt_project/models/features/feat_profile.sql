@@ -18,9 +18,9 @@ versions as (
         row_number() over (
             partition by cutoffs.cutoff_date, coalesce(owners.customer_id, users.user_id)
             order by
-                users.user_id <> coalesce(owners.customer_id, users.user_id),
+                users.user_id <> coalesce(owners.customer_id, users.user_id) asc,
                 users.valid_from_date desc,
-                users.user_id
+                users.user_id asc
         ) = 1
 ),
 
@@ -46,7 +46,7 @@ last_places as (
     qualify
         row_number() over (
             partition by cutoff_date, customer_id
-            order by activity_date desc, count_orders desc, country, channel
+            order by activity_date desc, count_orders desc, country asc, channel asc
         ) = 1
 ),
 

@@ -1,5 +1,6 @@
 {%- set windows = [7, 30, 90, 180, 365] -%}
 
+-- noqa: disable=LT02
 with spine as (
     select
         customer_id,

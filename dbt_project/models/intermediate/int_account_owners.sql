@@ -1,12 +1,12 @@
 with recursive
-merges as (
+statements as (
     select * from {{ ref('stg_account_merges') }}
 ),
 
 accounts as (
-    select old_user_id as user_id from merges
+    select old_user_id as user_id from statements
     union
-    select new_user_id as user_id from merges
+    select new_user_id as user_id from statements
 ),
 
 -- Who an account points to, day by day: itself before its first merge.
@@ -16,16 +16,16 @@ pointers as (
         new_user_id as points_to,
         valid_from_date,
         coalesce(valid_to_date, cast('9999-12-31' as date)) as valid_to_date
-    from merges
+    from statements
     union all
     select
         accounts.user_id,
         accounts.user_id as points_to,
         cast('0001-01-01' as date) as valid_from_date,
-        coalesce(min(merges.valid_from_date), cast('9999-12-31' as date)) as valid_to_date
+        coalesce(min(statements.valid_from_date), cast('9999-12-31' as date)) as valid_to_date
     from accounts
-    left join merges
-        on accounts.user_id = merges.old_user_id
+    left join statements
+        on accounts.user_id = statements.old_user_id
     group by 1
 ),
 
@@ -64,7 +64,7 @@ chains as (
         on
             chains.points_to = pointers.user_id
             and chains.valid_from_date < pointers.valid_to_date
-            and pointers.valid_from_date < chains.valid_to_date
+            and chains.valid_to_date > pointers.valid_from_date
     where not chains.is_resolved
 )
 

@@ -32,7 +32,7 @@ unchanged_since as (
 )
 
 select
-    newest.* exclude (material_state),
+    newest.* exclude (material_state), -- noqa: RF02
     unchanged_since.updated_at
 from newest
 inner join unchanged_since

@@ -5,8 +5,11 @@
 ) }}
 
 {%- set horizons = var('horizons') %}
-{%- set measures = ['clv', 'clv_p10', 'clv_p50', 'clv_p90', 'probability_purchase', 'expected_orders'] %}
+{%- set measures = [
+    'clv', 'clv_p10', 'clv_p50', 'clv_p90', 'probability_purchase', 'expected_orders',
+] %}
 
+-- noqa: disable=LT02
 with standing as (
     select *
     from {{ source('scores', 'customer_standing') }} as standing

@@ -1,6 +1,7 @@
 {%- set horizons = var('horizons') %}
 {%- set longest = 'clv_' ~ (horizons | max) ~ 'd' -%}
 
+-- noqa: disable=LT02
 with customers as (
     select * from {{ ref('customer_clv') }}
 ),

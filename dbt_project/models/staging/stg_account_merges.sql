@@ -1,4 +1,4 @@
-with merges as (
+with statements as (
     select
         old_user_id,
         new_user_id,
@@ -12,7 +12,7 @@ with merges as (
 -- Of several statements about an account on one day, the last one counts.
 newest_of_day as (
     select *
-    from merges
+    from statements
     qualify
         row_number() over (
             partition by old_user_id, valid_from_date

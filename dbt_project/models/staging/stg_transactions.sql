@@ -42,9 +42,9 @@ lines as (
             false
         {%- endif %} as is_duplicate
     from landed
-    {% if is_incremental() -%}
-        where not exists (select 1 from {{ this }} as held where held.order_key = landed.order_key)
-    {%- endif %}
+    {% if is_incremental() %}
+        where order_key not in (select held.order_key from {{ this }} as held)
+    {% endif %}
 ),
 
 -- A version of an order (or of one refund of it) is what one delivery said of it.
