@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,11 +17,11 @@ from clv_pipeline.evaluation.metrics import (
     purchase_measures,
     value_measures,
 )
-from clv_pipeline.models.base import Files, FitOptions, dump_arrays, load_arrays
+from clv_pipeline.models.base import Files, dump_arrays, load_arrays
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
-from clv_pipeline.models.fold import FittedHorizon, Histories
-from clv_pipeline.models.panel import Floats, Panel, PanelError, Target
+from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.panel import Floats, Panel, Target
 from clv_pipeline.timeline import Cutoff, Fold
 
 LEADERBOARD_MEASURES = (
@@ -114,30 +114,20 @@ class FoldResult:
 
 
 def run_fold(
-    panel: Panel,
-    fold: Fold,
-    blend_cutoffs: Sequence[Cutoff],
-    histories: Histories,
-    options: FitOptions,
-    *,
-    with_slow: bool,
+    bench: Workbench, fold: Fold, blend_cutoffs: Sequence[Cutoff], *, with_slow: bool
 ) -> FoldResult:
     """Fit everything on a fold's training cutoffs and predict its evaluation cutoff.
 
-    Encoders, clusters, blends, intervals: all are refitted here, on what had matured then.
+    Encoders, clusters, blends, intervals: all are fitted on what had matured then.
 
     Parameters
     ----------
-    panel
-        Holds the fold's cutoffs.
+    bench
+        Panel, purchase histories and options. The history of the evaluation cutoff knows no label.
     fold
         Which cutoffs.
     blend_cutoffs
         Cutoffs matured at the newest training cutoff.
-    histories
-        Buy-till-you-die fits by cutoff; the one of the evaluation cutoff knows no label.
-    options
-        Of the fits.
     with_slow
         Whether slow candidates take part.
 
@@ -146,21 +136,17 @@ def run_fold(
     NotTrainableError
         If the training labels teach nothing.
     """
-    fitted = FittedHorizon(options).fit(panel, fold.training, blend_cutoffs, histories)
-    rows, target = panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
-    seen, seen_target = panel.for_cutoffs(fold.training).matrix(fold.horizon_days)
-    extra = histories.columns(rows, fold.horizon_days) if fitted.uses_history_ else {}
-    if fitted.uses_history_ and not extra:
-        raise PanelError(f"no buy-till-you-die model could be fitted at {fold.evaluation}.")
-    X = fitted.encoder_.transform(rows).with_columns(extra)
+    options = bench.options
+    fitted = FittedHorizon(options).fit(bench, fold.training, blend_cutoffs)
+    known = bench.experts(fold.training)
+    rows, target = bench.panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
+    seen, seen_target = bench.panel.for_cutoffs(fold.training).matrix(fold.horizon_days)
+    X, train = bench.matrix(rows, known), bench.matrix(seen, known)
     experts = fitted.model_.level_zero_.predict(X)
     answer = fitted.model_.combine(experts)
     value, probability = dict(experts.value), dict(experts.probability)
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
     probability.setdefault("tweedie", probability["hurdle"])
-    train = fitted.encoder_.transform(seen).with_columns(
-        histories.columns(seen, fold.horizon_days) if fitted.uses_history_ else {}
-    )
     for candidate in CANDIDATES:
         if candidate.is_slow and not with_slow:
             continue
@@ -178,7 +164,7 @@ def run_fold(
         {name: np.nan_to_num(v, posinf=0.0) for name, v in value.items()},
         probability,
         {ENSEMBLE: {name: answer[name] for name in BOUNDS}},
-        _slices(rows, panel),
+        _slices(rows, bench.panel),
         fitted.blend_rule_,
     )
 
@@ -304,6 +290,3 @@ def _slices(rows: pd.DataFrame, panel: Panel) -> dict[str, NDArray[Any]]:
             names = rows[feature.name].astype(object)
             found[feature.name] = names.where(names.notna(), "unknown").astype(str).to_numpy()
     return found
-
-
-Progress = Callable[[str, float], None]
