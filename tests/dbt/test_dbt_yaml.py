@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from clv_pipeline.dbt_yaml import SOURCES, expand_documents, sources_document
+from clv_pipeline.ingest.contract import CONTRACTS
+from clv_pipeline.tables import create_tables
+from clv_pipeline.warehouse import open_database
+
+
+def columns(models: list[dict[str, object]], name: str, horizons: tuple[int, ...] = ()) -> object:
+    expanded = expand_documents({"a.yml": {"models": models}}, horizons)["a.yml"]["models"]
+    return next(model["columns"] for model in expanded if model["name"] == name)
+
+
+def test_a_template_becomes_a_column_per_number() -> None:
+    template = {
+        "name": "clv_{h}d",
+        "for_each": "horizons",
+        "description": "Over {h} days.",
+        "config": {"meta": {"days": "{h}"}},
+    }
+    assert columns([{"name": "m", "columns": [template]}], "m", (30, 90)) == [
+        {"name": "clv_30d", "description": "Over 30 days.", "config": {"meta": {"days": 30}}},
+        {"name": "clv_90d", "description": "Over 90 days.", "config": {"meta": {"days": 90}}},
+    ]
+
+
+def test_columns_of_another_model_come_once_and_without_its_tests() -> None:
+    base = [{"name": "id"}, {"name": "x", "data_tests": ["unique"]}, {"name": "y"}]
+    models = [
+        {"name": "base", "columns": base},
+        {"name": "m", "columns": [{"name": "id"}, {"columns_of": "base", "except": ["y"]}]},
+    ]
+    assert columns(models, "m") == [{"name": "id"}, {"name": "x"}]
+
+
+def test_columns_of_something_unknown_or_of_itself_are_refused() -> None:
+    with pytest.raises(ValueError, match="'nothing' is neither a model nor a source table"):
+        columns([{"name": "m", "columns": [{"columns_of": "nothing"}]}], "m")
+    with pytest.raises(ValueError, match="in a circle: m -> m"):
+        columns([{"name": "m", "columns": [{"columns_of": "m"}]}], "m")
+
+
+def test_sources_are_the_contracts() -> None:
+    raw = next(s for s in sources_document()["sources"] if s["name"] == "raw")
+    assert [table["name"] for table in raw["tables"]] == list(CONTRACTS)
+    transactions = raw["tables"][0]
+    assert transactions["config"]["freshness"]["error_after"] == {"count": 7, "period": "day"}
+    assert [column["name"] for column in transactions["columns"]][-2:] == [
+        "_file_id",
+        "_row_number",
+    ]
+
+
+def test_missing_tables_are_made_and_others_left() -> None:
+    with open_database() as connection:
+        connection.execute("CREATE SCHEMA ops")
+        connection.execute("CREATE TABLE ops.pipeline_runs (run_id VARCHAR)")
+        for schema, tables in SOURCES.items():
+            create_tables(connection, schema, tables)
+        described = connection.execute("DESCRIBE ops.pipeline_runs").fetchall()
+        assert [row[0] for row in described] == ["run_id"]
+        described = connection.execute("DESCRIBE scores.customer_predictions").fetchall()
+        assert ("clv", "DOUBLE") in [(row[0], row[1]) for row in described]
