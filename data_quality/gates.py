@@ -28,6 +28,7 @@ from data_quality.results import (
 )
 from data_quality.rules import Rule, Suite
 from data_quality.suites import as_of, features, predictions, published, raw, staging
+from data_quality.suites import leakage as suspects
 from data_quality.suites.run import Run
 
 Gate = Literal["raw", "staging", "as_of", "features", "predictions", "published"]
@@ -154,7 +155,7 @@ class _Inspection:
     def _recompute(self) -> None:
         for cutoff, is_training in self._cutoffs_to_recompute():
             sample = recomputing.compare_sample(self.connection, self.run.settings, cutoff)
-            suite = as_of.recomputed(self.run, "recomputed", is_training_cutoff=is_training)
+            suite = suspects.recomputed(self.run, "recomputed", is_training_cutoff=is_training)
             self._check_frame("recomputed", sample, suite)
 
     def _cutoffs_to_recompute(self) -> list[tuple[pd.Timestamp, bool]]:
@@ -166,7 +167,7 @@ class _Inspection:
 
     def _correlate(self) -> None:
         frame = leakage.correlate_with_label(self.connection, self._features(), self.run.cutoff.day)
-        self._check_frame("correlated", frame, as_of.label_correlations(self.run, "correlated"))
+        self._check_frame("correlated", frame, suspects.label_correlations(self.run, "correlated"))
 
     def _check_features(self) -> None:
         found = self._features()

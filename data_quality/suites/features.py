@@ -76,7 +76,8 @@ def drift(run: Run, features: Sequence[Feature], source: str, gap_days: int | No
             Rule(
                 "collapsed",
                 "CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE is_collapsed) END",
-                "{observed} of {checked} features have the same value, or none, for everybody now",
+                "{observed} of {checked} features are in a single one of the last good run's bins "
+                "for everybody now",
                 maximum=0,
                 severity="warn",
                 breaks="is_collapsed",
