@@ -200,7 +200,9 @@ def run_step(
         note_counts(project.settings, project.record)
     cutoff = run_cutoff(context)
     cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
-    return build_models(project.settings, _select(context, step), cutoffs, cutoff, context.run_id)
+    return build_models(
+        project.settings, _select(context, step), cutoffs, cutoff, context.run.run_id
+    )
 
 
 def select_step(step: str) -> str:

@@ -69,7 +69,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
             manifest, board = learning.train(
                 project.settings,
                 run_cutoff(context),
-                context.run_id,
+                context.run.run_id,
                 lambda text, share: context.log.info(f"{text} ({share:.0%})"),
                 overrides,
             )
@@ -102,7 +102,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
         with explained():
-            verdict = learning.promote_if_better(project.settings, context.run_id)
+            verdict = learning.promote_if_better(project.settings, context.run.run_id)
         word = "serves now" if verdict.is_promoted else f"does not serve, {verdict.champion} stays"
         return dg.MaterializeResult(
             metadata={

@@ -53,7 +53,7 @@ def build_scoring_assets(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
         with explained():
-            predictions = serving.score(project.settings, run_cutoff(context), context.run_id)
+            predictions = serving.score(project.settings, run_cutoff(context), context.run.run_id)
         return dg.MaterializeResult(metadata=_show_predictions(predictions))
 
     @stage_asset(
@@ -103,7 +103,7 @@ def build_scoring_assets(
     ) -> Any:
         settings = project.settings
         with explained():
-            outcome = serving.publish_cutoff(settings, run_cutoff(context), context.run_id)
+            outcome = serving.publish_cutoff(settings, run_cutoff(context), context.run.run_id)
         if outcome.gate is not None:
             yield dg.AssetCheckResult(
                 passed=outcome.gate.is_passed,

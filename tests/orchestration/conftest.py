@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from clv_pipeline.timeline import Cutoff
 CDNOW = Path(__file__).resolve().parents[2] / "clv_pipeline" / "datasets" / "cdnow.csv.gz"
 LAST_DAY = date(1998, 6, 30)
 CUSTOMERS = 400
-CLV = str(Path(sys.executable).parent / "clv")
+
 TOML = """\
 [project]
 name = "tiny"

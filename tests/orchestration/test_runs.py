@@ -1,0 +1,187 @@
+"""Whole runs on a small project: what they leave behind, and what happens when they break."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from clv_pipeline.orchestration import commands, ledger, serving
+from clv_pipeline.orchestration.automation import SCORING_JOB
+from clv_pipeline.orchestration.environment import prepare_environment
+from clv_pipeline.orchestration.running import NoCutoffError, RunFailedError
+from clv_pipeline.settings import Settings, load_settings
+from clv_pipeline.timeline import Cutoff
+from tests.orchestration.support import (
+    CLV,
+    answer,
+    assert_same,
+    environment,
+    query_warehouse,
+    score,
+)
+
+pytestmark = pytest.mark.slow
+
+Copy = Callable[[str], Settings]
+
+
+@pytest.fixture
+def newest(trained_folder: Path) -> Cutoff:
+    """The cutoff as of which the trained project is published."""
+    settings = load_settings(trained_folder)
+    ((day,),) = query_warehouse(settings, "SELECT max(cutoff_date) FROM clv.customer_clv_history")
+    return Cutoff(day)
+
+
+def test_a_run_leaves_a_row_that_says_what_it_did(trained_folder: Path) -> None:
+    settings = load_settings(trained_folder)
+    runs = query_warehouse(
+        settings,
+        "SELECT job, status, count_rows_in, count_rows_kept, count_customers, "
+        "model_version IS NULL, finished_at >= started_at, message "
+        "FROM ops.pipeline_runs ORDER BY started_at, job DESC",
+    )
+    rows = len(pd.read_csv(trained_folder / "data" / "orders.csv"))
+    assert runs == [
+        ("training", "succeeded", rows, rows, None, True, True, None),
+        ("daily_scoring", "succeeded", rows, rows, 400, False, True, None),
+    ]
+
+
+def test_the_ui_sees_the_runs_of_the_command_line(trained: Settings, newest: Cutoff) -> None:
+    prepare_environment(trained)
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs()
+        assert {run.job_name for run in runs} == {"training", "daily_scoring"}
+        assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+        assert {run.tags["clv/cutoff"] for run in runs} == {str(newest)}
+        assert {run.tags["dagster/partition"] for run in runs} == {str(newest)}
+        materialized = instance.get_materialized_partitions(dg.AssetKey("published_tables"))
+        assert materialized == {str(newest)}
+
+
+def test_the_same_day_three_times_is_the_same(
+    trained: Settings, trained_folder: Path, newest: Cutoff
+) -> None:
+    score(trained, newest, newest)
+    assert_same(answer(trained), answer(load_settings(trained_folder)))
+
+
+def test_a_backfill_in_any_order_is_the_same(copy_trained: Copy, newest: Cutoff) -> None:
+    one, two = copy_trained("one"), copy_trained("two")
+    score(one, newest.shift(-2), newest.shift(-1), newest)
+    score(two, newest.shift(-1), newest.shift(-2))
+    assert answer(one)[1]["cutoff_date"].nunique() == 3
+    assert_same(answer(one), answer(two))
+
+
+def test_a_gate_that_fails_leaves_the_last_publication(trained: Settings, newest: Cutoff) -> None:
+    before = trained.paths.published.resolve()
+    cents = pd.read_csv(trained.root / "data" / "orders.csv")
+    cents = cents.assign(amount=cents["amount"] * 100).head(300)
+    cents.to_csv(trained.root / "data" / "orders-cents.csv", index=False)
+    with pytest.raises(RunFailedError, match=r"raw gate stopped .* median order value"):
+        score(trained, newest)
+    assert trained.paths.published.resolve() == before
+    ((status, message),) = query_warehouse(
+        trained,
+        "SELECT status, message FROM ops.pipeline_runs ORDER BY started_at DESC LIMIT 1",
+    )
+    assert status == "failed"
+    assert "median order value" in message
+    # Whoever asks for publication alone is refused, too.
+    refusal = serving.publish_cutoff(trained, newest, "by-hand").refusal
+    assert refusal is not None
+    assert "raw gate" in refusal
+    assert trained.paths.published.resolve() == before
+
+
+def test_predictions_that_no_gate_has_seen_are_not_published(
+    trained: Settings, newest: Cutoff
+) -> None:
+    run = ledger.RunRecord("later", SCORING_JOB, newest)
+    time.sleep(1.1)  # runs are told apart by the second
+    ledger.begin_run(trained, run)
+    serving.score(trained, newest, run.run_id)
+    refusal = serving.find_refusal(trained, newest)
+    assert refusal is not None
+    assert "after their gate last ran" in refusal
+
+
+def test_two_runs_at_once_are_not_possible(trained: Settings, newest: Cutoff) -> None:
+    holder = (
+        "import sys, time\n"
+        "from clv_pipeline.settings import load_settings\n"
+        "from clv_pipeline.warehouse import hold_run_lock\n"
+        "with hold_run_lock(load_settings()):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(120)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder],
+        env=environment(trained),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            second = subprocess.run(
+                [CLV, "run", "--cutoff", str(newest)],
+                env=environment(trained),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            other.terminate()
+    assert second.returncode == 1
+    assert "Another run is writing" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_run_that_was_killed_is_made_up_for(
+    trained: Settings, trained_folder: Path, newest: Cutoff
+) -> None:
+    before = trained.paths.published.resolve()
+    with subprocess.Popen(
+        [CLV, "run", "--cutoff", str(newest)],
+        env=environment(trained) | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "staging gate" in line:
+                time.sleep(1)  # dbt builds the as-of tables now
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert trained.paths.published.resolve() == before
+    score(trained, newest)
+    assert_same(answer(trained), answer(load_settings(trained_folder)))
+    statuses = query_warehouse(
+        trained, "SELECT status FROM ops.pipeline_runs ORDER BY started_at DESC LIMIT 2"
+    )
+    assert statuses == [("succeeded",), ("interrupted",)]
+    with dg.DagsterInstance.get() as instance:
+        unfinished = [run for run in instance.get_runs() if not run.is_finished]
+    assert not unfinished
+
+
+def test_a_cutoff_outside_the_range_is_refused(trained: Settings, newest: Cutoff) -> None:
+    with (
+        commands.hold_runner(trained) as runner,
+        pytest.raises(NoCutoffError, match=r"cutoffs run from .* to .*last_cutoff"),
+    ):
+        runner.run(SCORING_JOB, Cutoff(newest.day + timedelta(days=400)))
