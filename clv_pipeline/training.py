@@ -309,9 +309,8 @@ def _fit_horizon(
         model.confidence_[horizon] = ("low", reason)
         return free, reason
     if fitted.uses_history_ and model.history_ is None:
-        raise TrainingRefused(
-            f"Training refused: no purchase history at {as_of}: {bench.histories.failures.get(as_of)}"
-        )
+        why = bench.histories.failures.get(as_of)
+        raise TrainingRefused(f"Training refused: no purchase history at {as_of}: {why}")
     model.fitted_[horizon] = fitted
     name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
     if found:

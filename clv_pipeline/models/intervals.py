@@ -52,8 +52,9 @@ class ConformalBounds:
     """P10, P50 and P90, each times the factor with which it holds on unseen rows.
 
     For each level, among unseen rows whose bound is not 0, the factor is the one at which the share
-    of values not above the bound is the level: conformalized quantile regression (Romano, Patterson and Candes 2019), one-sided and
-    multiplicative, since errors grow with the value. A bound of 0 stays 0.
+    of values not above the bound is the level: conformalized quantile regression (Romano, Patterson
+    and Candes 2019), one-sided and multiplicative, since errors grow with the value. A bound of 0
+    stays 0.
 
     Parameters
     ----------
