@@ -188,7 +188,9 @@ OPS_TABLES: dict[str, Table] = {
             Column("sum_amount_kept", "DECIMAL(38,4)", "Amounts landed."),
             Column("sum_amount_guest", "DECIMAL(38,4)", "Amounts of guests."),
             Column("sum_amount_quarantined", "DECIMAL(38,4)", "Amounts set aside."),
-            Column("status", "VARCHAR", "What became of the file."),
+            Column("status", "VARCHAR", "What became of the file: landed, quarantined, replaced."),
+            Column("settings_hash", "VARCHAR", "Hash of the settings it was landed under."),
+            Column("columns_json", "VARCHAR", "Columns of the contract that it had, as JSON."),
         ),
     ),
     "quarantine": Table(
@@ -259,6 +261,7 @@ OPS_TABLES: dict[str, Table] = {
             Column("sum_amount_kept", "DECIMAL(38,4)", "Amounts landed."),
             Column("sum_amount_guest", "DECIMAL(38,4)", "Amounts of guests."),
             Column("sum_amount_quarantined", "DECIMAL(38,4)", "Amounts set aside."),
+            Column("message", "VARCHAR", "What stopped it, in a sentence; null where nothing did."),
         ),
     ),
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from clv_pipeline.dbt_yaml import SOURCES, expand_documents, sources_document
+from clv_pipeline.ingest import ledger
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.tables import create_tables
 from clv_pipeline.warehouse import open_database
@@ -63,3 +64,19 @@ def test_missing_tables_are_made_and_others_left() -> None:
         assert [row[0] for row in described] == ["run_id"]
         described = connection.execute("DESCRIBE scores.customer_predictions").fetchall()
         assert ("clv", "DOUBLE") in [(row[0], row[1]) for row in described]
+
+
+def test_landing_makes_the_same_tables() -> None:
+    """Whoever comes first makes them: dbt's parse of a new home, or the first landing."""
+    with open_database() as connection, open_database() as other:
+        for schema in ("raw", "ops"):
+            other.execute(f"CREATE SCHEMA {schema}")
+            create_tables(connection, schema, SOURCES[schema])
+        ledger.create_tables(other)
+        made = other.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+        assert len(made) >= len(CONTRACTS) + 3
+        for schema, table in made:
+            described = [
+                c.execute(f"DESCRIBE {schema}.{table}").fetchall() for c in (connection, other)
+            ]
+            assert described[0] == described[1], table

@@ -14,5 +14,6 @@ select
     sum_amount_in,
     sum_amount_kept,
     sum_amount_guest,
-    sum_amount_quarantined
+    sum_amount_quarantined,
+    message
 from {{ source('ops', 'pipeline_runs') }}
