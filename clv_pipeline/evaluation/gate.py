@@ -29,6 +29,8 @@ WORDS: dict[str, tuple[str, bool]] = {
     "auc": ("AUC of purchase", True),
 }
 
+MOST_POINTS = 3.0
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -42,6 +44,9 @@ class Policy:
         Of the bootstrap interval that must exclude 0.
     least
         Smaller differences are noise whatever the interval says; RMSE's is relative.
+    worth
+        Advantage that makes one point when a simpler model is weighed against the ensemble; a
+        measure gives or takes three points at most.
     replicates, seed
         Of the bootstrap.
     """
@@ -54,6 +59,13 @@ class Policy:
         ("rmse", 0.005),
         ("total_bias", 0.02),
         ("auc", 0.002),
+    )
+    worth: tuple[tuple[str, float], ...] = (
+        ("normalized_gini", 0.01),
+        ("spearman", 0.01),
+        ("rmse", 0.02),
+        ("total_bias", 0.05),
+        ("auc", 0.01),
     )
     replicates: int = 120
     seed: int = 0
@@ -227,8 +239,8 @@ def choose_serving(
 ) -> tuple[str, str]:
     """Choose the simplest model that the ensemble does not beat.
 
-    The ensemble beats a simpler model when it is better beyond noise on more of the policy's
-    measures than it is worse on.
+    Where the ensemble is better beyond noise on one measure and worse on another, the two are
+    weighed by the policy's ``worth``: a tenth of a bias is not made good by a thousandth of a rank.
 
     Parameters
     ----------
@@ -254,7 +266,7 @@ def choose_serving(
         found = compare(backtests[ensemble], backtests[name], policy)
         better = [c for c in found if c.verdict == "better"]
         worse = [c for c in found if c.verdict == "worse"]
-        if len(better) <= len(worse):
+        if not better or _points([*better, *worse], policy) <= 0:
             detail = "; ".join(
                 text
                 for text in (
@@ -339,6 +351,12 @@ def _verdict(advantage: float, low: float, high: float, least: float) -> Verdict
     if high < 0 and advantage <= -least:
         return "worse"
     return "same"
+
+
+def _points(comparisons: Sequence[Comparison], policy: Policy) -> float:
+    worth = dict(policy.worth)
+    points = [c.advantage / worth[c.measure] for c in comparisons]
+    return sum(min(max(p, -MOST_POINTS), MOST_POINTS) for p in points)
 
 
 def _without_comparison(days_newer: int, is_same_recipe: bool) -> Decision:

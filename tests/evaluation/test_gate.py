@@ -147,6 +147,17 @@ def test_the_simplest_unbeaten_model_serves():
     )
 
 
+@pytest.mark.parametrize(("level", "winner"), [(1.0, "rate"), (1.5, "ensemble")])
+def test_a_little_rank_does_not_pay_for_a_wrong_level(level, winner):
+    # The simpler one ranks a little better; only at the right level does that make it unbeaten.
+    simple, blend = [forecasts(0.30, level=level)], [forecasts(0.36)]
+    found = {c.measure: c.verdict for c in compare(blend, simple, Policy())}
+    assert found["normalized_gini"] == "worse"
+    complexity = {"rate": 1, "ensemble": 9}
+    backtests = {"rate": simple, "ensemble": blend}
+    assert choose_serving(backtests, complexity, "ensemble", Policy())[0] == winner
+
+
 def test_decisions_repeat_themselves():
     one, other = (compare([forecasts(0.3)], [forecasts(0.5)], POLICY) for _ in range(2))
     assert one == other
