@@ -21,6 +21,9 @@ import yaml
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES
 from clv_pipeline.tables import OPS_TABLES, SCORE_TABLES, Column, Table
 
+# The same loader and dumper in C, where the platform has them, are ten times as fast.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -175,9 +178,19 @@ def _fill(template: Any, number: int) -> Any:
     return template
 
 
+def load_document(text: str) -> Any:
+    """Read a YAML text that holds plain data."""
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe loader, in C
+
+
+def dump_document(document: Any) -> str:
+    """Write plain data as YAML, in the order in which it is given."""
+    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+
+
 def read_documents(project_dir: Path) -> dict[str, dict[str, Any]]:
     """Read the yml files of a project's models, by their path in the project."""
     return {
-        str(path.relative_to(project_dir)): yaml.safe_load(path.read_text(encoding="utf-8"))
+        str(path.relative_to(project_dir)): load_document(path.read_text(encoding="utf-8"))
         for path in sorted((project_dir / "models").rglob("*.yml"))
     }

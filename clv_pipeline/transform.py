@@ -14,9 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from clv_pipeline.dbt_yaml import SOURCES, expand_documents, read_documents, sources_document
+from clv_pipeline.dbt_yaml import (
+    SOURCES,
+    dump_document,
+    expand_documents,
+    read_documents,
+    sources_document,
+)
 from clv_pipeline.settings import InputSettings, Settings
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
@@ -317,7 +321,7 @@ def _read_project(
     documents = expand_documents(read_documents(source), horizons)
     documents["models/sources.yml"] = sources_document()
     for name, document in documents.items():
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+        text = dump_document(document)
         files[name] = text.encode()
     return files
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from clv_pipeline.dbt_yaml import load_document
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.warehouse import quote_identifier, quote_literal
 from data_quality.rules import Rule, Suite, each_row, one_row_per
@@ -69,7 +68,7 @@ def load_contracts(dbt_project: Path) -> dict[str, dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     for file in sorted((dbt_project / "models" / "marts").glob("**/*.yml")):
-        document: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        document: Any = load_document(file.read_text(encoding="utf-8")) or {}
         for model in document.get("models", ()):
             found[model["name"]] = {
                 column["name"]: _type_name(column["data_type"])
