@@ -250,7 +250,11 @@ OPS_TABLES: dict[str, Table] = {
             _CUTOFF,
             Column("started_at", "TIMESTAMP", "When it started, UTC."),
             Column("finished_at", "TIMESTAMP", "When it ended, UTC; null while it runs."),
-            Column("status", "VARCHAR", "How it ended."),
+            Column(
+                "status",
+                "VARCHAR",
+                "How it ended; published for the run that published the table being read.",
+            ),
             Column("model_version", "VARCHAR", "The model that scored; null without scoring."),
             Column("count_customers", "BIGINT", "Customers scored."),
             Column("count_rows_in", "BIGINT", "Rows delivered, over all files."),
