@@ -13,7 +13,7 @@ from clv_pipeline.warehouse import WarehouseError, open_warehouse, write_atomica
 PARTITION_TAG = "dagster/partition"
 CUTOFF_TAG = "clv/cutoff"
 # Before anything has landed there is no first day yet; the key range shrinks when there is.
-_EARLIEST = date(2000, 1, 1)
+_EARLIEST = date(1990, 1, 1)
 
 
 def cutoff_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
