@@ -184,19 +184,20 @@ def rate_confidence(
     """
     orders = past["count_order_days"].fillna(0).to_numpy()
     observed = past["T"].fillna(0).to_numpy()
-    untested = backtested_horizons is not None and longest not in backtested_horizons
-    cases: list[tuple[npt.NDArray[np.bool_], str, str]] = [
-        (orders == 0, "low", "has not ordered yet"),
-        (observed < 30, "low", "first order less than 30 days ago"),
-        (
-            np.full(len(past), untested),
-            "low",
-            f"{longest} days ahead could not be checked on past data",
-        ),
-        (orders == 1, "medium", "one order only"),
-        (orders < 4, "medium", "fewer than four order days"),
+    cases: list[tuple[npt.NDArray[np.bool_], int, str]] = [
+        (orders == 0, 0, "has not ordered yet"),
+        (observed < 30, 0, "first order less than 30 days ago"),
+        (orders == 1, 1, "one order only"),
+        (orders < 4, 1, "fewer than four order days"),
     ]
     conditions = [case[0] for case in cases]
-    level = np.select(conditions, [case[1] for case in cases], "high")
+    step = np.select(conditions, [case[1] for case in cases], 2)
     reason = np.select(conditions, [case[2] for case in cases], "four order days or more")
+    if backtested_horizons is not None and longest not in backtested_horizons:
+        # What could not be checked is a step less sure, and customers still differ.
+        step = np.maximum(step - 1, 0)
+        reason = np.char.add(
+            reason.astype(str), f"; {longest} days ahead could not be checked on past data"
+        )
+    level = np.array(["low", "medium", "high"])[step]
     return level, reason

@@ -100,7 +100,11 @@ class CLVModel:
         X = fitted.matrix(rows, self.history_)
         answer = fitted.model_.predict(X)
         if horizon in self.simpler_:
-            answer["value"] = self.simpler_[horizon].predict(X)
+            value = self.simpler_[horizon].predict(X)
+            # The bounds belong to the value that is served.
+            moved = np.clip(value / np.maximum(answer["value"], 1e-9), 0.0, LARGEST_VALUE)
+            answer |= {name: answer[name] * moved for name in ("p10", "p50", "p90")}
+            answer["value"] = value
         return answer
 
     def _bridge(self, rows: pd.DataFrame, horizon: int, history: HistoryModel) -> dict[str, Floats]:

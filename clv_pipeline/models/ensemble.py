@@ -231,6 +231,7 @@ class HorizonModel:
         self.bounds_ = ConformalBounds(QUANTILES).fit(
             unseen.amounts,
             self.probability_blend_.predict(unseen.probability),
+            self.value_blend_.predict(unseen.value),
             unseen_target.value,
         )
         self.level_zero_ = level_zero
@@ -243,9 +244,10 @@ class HorizonModel:
     def combine(self, experts: Experts) -> dict[str, Floats]:
         """Blend what the experts say, and correct the bounds."""
         probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
-        low, middle, high = self.bounds_.predict(experts.amounts, probability).T
+        value = self.value_blend_.predict(experts.value)
+        low, middle, high = self.bounds_.predict(experts.amounts, probability, value).T
         return {
-            "value": self.value_blend_.predict(experts.value),
+            "value": value,
             "probability": probability,
             "orders": self.orders_blend_.predict(experts.orders),
             "p10": low,

@@ -10,8 +10,10 @@ import numpy as np
 from clv_pipeline.models.panel import Floats
 
 LEVELS = (0.1, 0.5, 0.9)
-# One past cutoff may correct a bound by so much at most.
-LARGEST_FACTOR = 5.0
+# One past cutoff may correct a bound, or the level, by so much at most.
+LARGEST_FACTOR = 2.0
+# Mean of the values above the highest known quantile, in units of it (lognormal of log spread 1).
+TAIL_MEAN = 1.65
 
 
 def mixture_quantile(amounts: Floats, levels: Floats, probability: Floats, level: float) -> Floats:
@@ -48,13 +50,33 @@ def mixture_quantile(amounts: Floats, levels: Floats, probability: Floats, level
     return np.where(within > 0, np.exp(found), 0.0)
 
 
-class ConformalBounds:
-    """P10, P50 and P90, each times the factor with which it holds on unseen rows.
+def implied_mean(amounts: Floats, levels: Floats) -> Floats:
+    """Return the mean of a distribution known by its quantiles: trapezoids, and a tail.
 
-    For each level, among unseen rows whose bound is not 0, the factor is the one at which the share
-    of values not above the bound is the level: conformalized quantile regression (Romano, Patterson
-    and Candes 2019), one-sided and multiplicative, since errors grow with the value. A bound of 0
-    stays 0.
+    Parameters
+    ----------
+    amounts
+        Quantiles, shape (n, k), ascending and positive.
+    levels
+        Their levels, shape (k,), ascending.
+    """
+    below = amounts[:, 0] * levels[0] / 2
+    between = np.trapezoid(amounts, levels, axis=1)
+    above = amounts[:, -1] * TAIL_MEAN * (1 - levels[-1])
+    return np.asarray(below + between + above, dtype=np.float64)
+
+
+class ConformalBounds:
+    """P10, P50 and P90 around an expected value, corrected on rows that no model has seen.
+
+    A buyer's quantiles are scaled until their mean is the expected value over P(buy), so that the
+    bounds always belong to the value that is served. Each bound is then multiplied by the factor
+    at which, among unseen rows whose bound is not 0, the share of values not above it is its level
+    (conformalized quantile regression, Romano, Patterson and Candes 2019, one-sided and
+    multiplicative, since errors grow with the value). By how much the unseen total was missed says
+    nothing of one customer's spread, so it is taken out before, and widens P10 and P90 after.
+
+    Where P(buy) is below 10 %, more than nine in ten bring nothing, and P90 is 0.
 
     Parameters
     ----------
@@ -64,13 +86,15 @@ class ConformalBounds:
     Attributes
     ----------
     factors_
-        One per bound.
+        One per bound, widening included.
+    level_
+        Total of the unseen values over what was expected of them.
     """
 
     def __init__(self, levels: tuple[float, ...]) -> None:
         self.levels = levels
 
-    def fit(self, amounts: Floats, probability: Floats, actual: Floats) -> Self:
+    def fit(self, amounts: Floats, probability: Floats, value: Floats, actual: Floats) -> Self:
         """Learn the factors.
 
         Parameters
@@ -79,40 +103,54 @@ class ConformalBounds:
             Quantiles of a buyer's value, shape (n, k).
         probability
             P(value > 0), shape (n,).
+        value
+            Expected value, shape (n,).
         actual
             What came to pass, shape (n,).
         """
+        self.level_ = _bounded(float(actual.sum()) / max(float(value.sum()), 1e-9))
+        widening = max(self.level_, 1 / self.level_)
         factors = []
-        for level in LEVELS:
-            bound = self._raw(amounts, probability, level)
+        for level, bound in zip(LEVELS, self._raw(amounts, probability, value), strict=True):
             above = bound > 0
             factor = 1.0
             if above.any():
-                ratio = actual[above] / bound[above]
+                ratio = actual[above] / (bound[above] * self.level_)
                 # "higher" is the finite-sample choice: at least the level is covered.
-                factor = float(np.quantile(ratio, level, method="higher"))
-            factors.append(float(np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR)))
+                factor = _bounded(float(np.quantile(ratio, level, method="higher")))
+            widened = {LEVELS[0]: 1 / widening, LEVELS[-1]: widening}.get(level, 1.0)
+            factors.append(factor * widened)
         self.factors_ = tuple(factors)
         return self
 
-    def predict(self, amounts: Floats, probability: Floats) -> Floats:
+    def predict(self, amounts: Floats, probability: Floats, value: Floats) -> Floats:
         """Return the corrected bounds, ascending along each row, shape (n, 3)."""
-        bounds = [
-            factor * self._raw(amounts, probability, level)
-            for level, factor in zip(LEVELS, self.factors_, strict=True)
-        ]
+        raw = self._raw(amounts, probability, value)
+        bounds = [factor * bound for factor, bound in zip(self.factors_, raw, strict=True)]
         return np.sort(np.column_stack(bounds), axis=1)
 
-    def _raw(self, amounts: Floats, probability: Floats, level: float) -> Floats:
-        return mixture_quantile(amounts, np.array(self.levels), probability, level)
+    def _raw(self, amounts: Floats, probability: Floats, value: Floats) -> list[Floats]:
+        levels = np.array(self.levels)
+        buyer = np.maximum(value, 1e-9) / np.clip(probability, 1e-9, 1.0)
+        scaled = amounts * (buyer / implied_mean(amounts, levels))[:, None]
+        return [mixture_quantile(scaled, levels, probability, level) for level in LEVELS]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
-        return {"levels": list(self.levels), "factors": list(self.factors_)}
+        return {
+            "levels": list(self.levels),
+            "factors": list(self.factors_),
+            "level": self.level_,
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Read what ``to_dict`` gave."""
         bounds = cls(tuple(document["levels"]))
         bounds.factors_ = tuple(document["factors"])
+        bounds.level_ = document["level"]
         return bounds
+
+
+def _bounded(factor: float) -> float:
+    return float(np.clip(factor, 1 / LARGEST_FACTOR, LARGEST_FACTOR))

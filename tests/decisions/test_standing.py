@@ -90,10 +90,11 @@ def test_five_kinds_of_customer_stand_where_one_expects(settings: Settings) -> N
 
 
 def test_a_horizon_that_was_never_checked_lowers_confidence(settings: Settings) -> None:
-    predictions, features = make_tables([GIANT])
+    predictions, features = make_tables([GIANT, LOST, NOBODY])
     standing = decide(settings, predictions, features, backtested_horizons=(30, 90))
-    assert standing["confidence"].tolist() == ["low"]
-    assert "365 days ahead could not be checked" in standing["confidence_reason"].iloc[0]
+    assert standing["confidence"].tolist() == ["medium", "low", "low"]
+    assert standing["confidence_reason"].str.endswith("could not be checked on past data").all()
+    assert standing["confidence_reason"].iloc[0].startswith("four order days or more; 365 days")
 
 
 def test_features_of_other_customers_are_refused(settings: Settings) -> None:

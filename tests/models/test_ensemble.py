@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
 from clv_pipeline.models.ensemble import Blend, _losses, _simplex
-from clv_pipeline.models.intervals import ConformalBounds, mixture_quantile
+from clv_pipeline.models.intervals import ConformalBounds, implied_mean, mixture_quantile
 from clv_pipeline.models.panel import Matrix, Target
 
 OPTIONS = FitOptions(30, trees=60, depth=3, learning_rate=0.2)
@@ -133,12 +133,17 @@ LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def draw_hurdle(rng, n):
-    """Values that are 0, or else lognormal, with their quantiles and probabilities."""
+    """Values that are 0, or else lognormal, with their quantiles, probabilities and means."""
     p = rng.uniform(0.02, 1.0, n)
-    mean = rng.gamma(2.0, 10.0, n)
-    actual = np.where(rng.uniform(size=n) < p, np.exp(np.log(mean) + rng.normal(size=n)), 0.0)
-    amounts = np.exp(np.log(mean)[:, None] + stats.norm.ppf(LEVELS)[None, :])
-    return p, amounts, actual
+    median = rng.gamma(2.0, 10.0, n)
+    actual = np.where(rng.uniform(size=n) < p, median * np.exp(rng.normal(size=n)), 0.0)
+    amounts = median[:, None] * np.exp(stats.norm.ppf(LEVELS))[None, :]
+    return p, amounts, p * median * np.exp(0.5), actual
+
+
+def test_the_mean_implied_by_quantiles_is_that_of_the_distribution():
+    amounts = np.exp(stats.norm.ppf(LEVELS))[None, :]
+    assert implied_mean(amounts, np.array(LEVELS))[0] == pytest.approx(np.exp(0.5), rel=0.05)
 
 
 def test_the_mixture_quantile_inverts_the_mixture():
@@ -152,16 +157,25 @@ def test_the_mixture_quantile_inverts_the_mixture():
     assert found[3] == pytest.approx(np.exp(stats.norm.ppf(0.9)))
 
 
-def test_bounds_hold_on_rows_like_those_they_were_corrected_on():
+@pytest.mark.parametrize("missed", [1.0, 1.4])
+def test_bounds_hold_on_rows_like_those_they_were_corrected_on(missed):
     rng = np.random.default_rng(4)
-    p, amounts, actual = draw_hurdle(rng, 8000)
-    # Twice what is right, so that the correction has something to do.
-    bounds = ConformalBounds(LEVELS).fit(2 * amounts[:4000], p[:4000], actual[:4000])
-    low, middle, high = bounds.predict(2 * amounts[4000:], p[4000:]).T
-    for bound, level in ((low, 0.1), (middle, 0.5), (high, 0.9)):
-        above = bound > 0
-        held = np.mean(actual[4000:][above] <= bound[above])
-        assert held == pytest.approx(level, abs=0.03)
-    assert (middle[p[4000:] < 0.5] == 0).all()
+    p, amounts, value, actual = draw_hurdle(rng, 20_000)
+    # The quantiles are twice what is right, and the expected total may be missed.
+    value = value / missed
+    fit, new = slice(0, 10_000), slice(10_000, None)
+    bounds = ConformalBounds(LEVELS).fit(2 * amounts[fit], p[fit], value[fit], actual[fit])
+    assert bounds.level_ == pytest.approx(missed, rel=0.06)
+    widening = max(bounds.level_, 1 / bounds.level_)
+    found = bounds.predict(2 * amounts[new], p[new], value[new])
+    for k, (level, widened) in enumerate([(0.1, 1 / widening), (0.5, 1.0), (0.9, widening)]):
+        above = found[:, k] > 0
+        # What was missed is taken out of the spread, and widens the outer bounds.
+        held = np.mean(actual[new][above] / bounds.level_ <= found[above, k] / widened)
+        assert held == pytest.approx(level, abs=0.04)
+    assert (found[p[new] < 0.5, 1] == 0).all()
+    assert found[:, 1].sum() < value[new].sum()
     again = ConformalBounds.from_dict(bounds.to_dict())
-    np.testing.assert_array_equal(again.predict(amounts, p), bounds.predict(amounts, p))
+    np.testing.assert_array_equal(
+        again.predict(amounts, p, value), bounds.predict(amounts, p, value)
+    )
