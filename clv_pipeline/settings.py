@@ -53,10 +53,24 @@ class _Section(BaseModel):
 class ProjectSettings(_Section):
     """What the shop is and where a run writes."""
 
-    name: str = Field(default="shop", pattern=r"^[A-Za-z0-9_-]{1,60}$")
-    time_zone: str = Field(default="UTC", description="IANA name; days begin at its midnight.")
-    reporting_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
-    home: Path = Field(default=Path(".clv"), description="All that a run writes lies below it.")
+    name: str = Field(
+        default="shop",
+        pattern=r"^[A-Za-z0-9_-]{1,60}$",
+        description="What the project is called: 1 to 60 letters, digits, _ and -.",
+    )
+    time_zone: str = Field(
+        default="UTC",
+        description="Business days begin at its midnight. An IANA name such as Europe/Berlin.",
+    )
+    reporting_currency: str = Field(
+        default="EUR",
+        pattern=r"^[A-Z]{3}$",
+        description="Currency of every value: an ISO 4217 code.",
+    )
+    home: Path = Field(
+        default=Path(".clv"),
+        description="All that a run writes lies below it; relative to the folder of clv.toml.",
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -71,11 +85,23 @@ class ProjectSettings(_Section):
 class ValueSettings(_Section):
     """What a customer's value is."""
 
-    definition: Literal["net_revenue", "contribution_margin"] = "net_revenue"
-    horizons: tuple[Days, ...] = Field(default=(30, 90, 180, 365), min_length=1, max_length=12)
-    yearly_discount_rate: float = Field(default=0.0, ge=0, lt=1)
+    definition: Literal["net_revenue", "contribution_margin"] = Field(
+        default="net_revenue",
+        description="Amounts less refunds; the margin subtracts variable_cost, too.",
+    )
+    horizons: tuple[Days, ...] = Field(
+        default=(30, 90, 180, 365),
+        min_length=1,
+        max_length=12,
+        description="Days after the cutoff over which value is predicted, each named once.",
+    )
+    yearly_discount_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="What money a year later is worth less: 0.1 is 10 %."
+    )
     churn_horizon_days: Days | None = Field(
-        default=None, description="Churned: no order in so many days. One of the horizons."
+        default=None,
+        description="Churned: no order in so many days. One of the horizons; unset, the longest "
+        "one up to 180 days.",
     )
 
     @field_validator("horizons")
@@ -102,19 +128,36 @@ class ValueSettings(_Section):
 class CadenceSettings(_Section):
     """Which cutoffs train, and when the schedules tick."""
 
-    training_step_days: Days = 30
-    training_cutoffs: int = Field(default=6, ge=1, le=60)
-    min_history_days: Days = 90
-    backtest_folds: int = Field(default=3, ge=1, le=24)
-    scoring_time: str = Field(default="00:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    training_time: str = Field(default="02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    training_weekday: int = Field(default=0, ge=0, le=6, description="0 is Monday.")
+    training_step_days: Days = Field(
+        default=30, description="Days between the cutoffs that train, and between backtests."
+    )
+    training_cutoffs: int = Field(
+        default=6, ge=1, le=60, description="Most cutoffs that the model of a horizon learns from."
+    )
+    min_history_days: Days = Field(
+        default=90, description="Days of data that a cutoff needs behind it to train."
+    )
+    backtest_folds: int = Field(
+        default=3, ge=1, le=24, description="Most past cutoffs on which models are compared."
+    )
+    scoring_time: str = Field(
+        default="00:30",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="When scoring starts every night: HH:MM in project.time_zone.",
+    )
+    training_time: str = Field(
+        default="02:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="When training starts once a week: HH:MM in project.time_zone.",
+    )
+    training_weekday: int = Field(default=0, ge=0, le=6, description="0 is Monday, 6 is Sunday.")
     first_cutoff: date | None = Field(
-        default=None, description="First day that can be asked for; the first day with data."
+        default=None,
+        description="First day that can be asked for; unset, the first day with data.",
     )
     last_cutoff: date | None = Field(
         default=None,
-        description="Last day that can be asked for, where the data have ended; else yesterday.",
+        description="Last day that can be asked for, where the data have ended; unset, yesterday.",
     )
 
     @model_validator(mode="after")
@@ -128,82 +171,145 @@ class CadenceSettings(_Section):
 class ModelSettings(_Section):
     """How models are fitted."""
 
-    seed: int = 20240229
-    threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
+    seed: int = Field(default=20240229, description="Of every random draw.")
+    threads: int = Field(
+        default=0, ge=0, description="Threads of XGBoost; 0: as many as there are cores."
+    )
     max_training_rows: int = Field(
-        default=40_000, ge=1_000, description="A larger panel is sampled for boosted models."
+        default=40_000, ge=1_000, description="Most rows that boosted models see of a panel."
     )
     trees: int = Field(default=100, ge=1, le=5_000, description="Trees of each boosted model.")
     candidates: Literal["standard", "full"] = Field(
-        default="standard", description="full: slow comparisons in every backtest fold, too."
+        default="standard",
+        description="full: slow comparisons in every backtest fold, not in one alone.",
     )
-    clusters: int = Field(default=6, ge=2, le=20)
+    clusters: int = Field(default=6, ge=2, le=20, description="Clusters of behaviour by K-means.")
 
 
 class GateSettings(_Section):
     """When a gate stops the run."""
 
-    max_quarantine_share: Share = 0.05
-    max_staleness_days: int = Field(default=3, ge=0)
+    max_quarantine_share: Share = Field(
+        default=0.05, description="Share of transaction rows, new or all, that may be quarantined."
+    )
+    max_staleness_days: int = Field(
+        default=3, ge=0, description="Days that the newest order may lie before the cutoff."
+    )
     max_amount_ratio: float = Field(
-        default=20.0, gt=1, description="Median order value of new data against earlier data."
+        default=20.0,
+        gt=1,
+        description="Median order value of new data against the other data, up or down.",
     )
     max_volume_ratio: float = Field(
         default=20.0, gt=1, description="Rows per day of new data against earlier data."
     )
-    max_feature_psi: float = Field(default=1.0, gt=0, description="Drift against the last run.")
+    max_feature_psi: float = Field(
+        default=1.0,
+        gt=0,
+        description="Population stability index against the last good run above which a feature "
+        "has drifted.",
+    )
     max_drifted_share: Share = Field(
-        default=0.5, description="Features that may drift at once within a week."
+        default=0.5, description="Share of the features that may drift at once within a week."
     )
     total_band: float = Field(
-        default=4.0, gt=1, description="Predicted total against history, up or down, as a ratio."
+        default=4.0,
+        gt=1,
+        description="Predicted total against that of as many days before, up or down, as a ratio.",
     )
 
 
 class PublishSettings(_Section):
     """What is kept of past publications."""
 
-    keep_versions: int = Field(default=7, ge=1, le=1000)
+    keep_versions: int = Field(
+        default=7, ge=1, le=1000, description="Publications that are kept, the newest included."
+    )
 
 
 class EngineSettings(_Section):
     """Limits of the embedded engine."""
 
-    memory_limit: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$")
-    threads: int = Field(default=0, ge=0, description="0: as many as there are cores.")
+    memory_limit: str = Field(
+        default="4GB",
+        pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$",
+        description="Memory of DuckDB before it spills to disk: a number with MB, GB, MiB or GiB.",
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads of DuckDB; 0: as many as there are cores."
+    )
 
 
 class SqlColumn(_Section):
     """A column computed from the source's columns."""
 
-    sql: str = Field(min_length=1)
+    sql: str = Field(min_length=1, description="A SQL expression over the source's columns.")
 
 
 class Exclusion(_Section):
     """Rows that are set aside, with the reason that the quarantine shows."""
 
-    sql: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
+    sql: str = Field(
+        min_length=1,
+        description="A SQL condition over the contract's columns, typed, and over the source's "
+        "other columns, as delivered.",
+    )
+    reason: str = Field(min_length=1, description="Why; shown in ops.quarantine.")
 
 
 class InputSettings(_Section):
     """Where an input lies and how it maps onto its contract."""
 
-    files: tuple[str, ...] = ()
-    duckdb: Path | None = None
-    table: str | None = None
-    columns: dict[str, str | SqlColumn] = {}
-    decimal_separator: Literal[".", ","] = "."
-    thousands_separator: Literal["", ".", ",", " ", "'"] = ""
-    currency_symbols: tuple[str, ...] = ()
-    date_format: str | None = None
-    encoding: str = "utf-8"
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    grain: Literal["order", "line"] = "line"
-    negative_amounts: Literal["refund", "quarantine"] = "refund"
-    zero_amounts: Literal["keep", "quarantine"] = "keep"
-    exclude: tuple[Exclusion, ...] = ()
-    first_plausible_day: str = Field(default="1990-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="Globs of CSV, gzipped CSV or Parquet files, relative to the folder of "
+        "clv.toml. Either these, or duckdb and table.",
+    )
+    duckdb: Path | None = Field(
+        default=None, description="A DuckDB file, relative to the folder of clv.toml."
+    )
+    table: str | None = Field(default=None, description="The table to read in that DuckDB file.")
+    columns: dict[str, str | SqlColumn] = Field(
+        default={}, description="Contract column = source column; equal names need no line."
+    )
+    decimal_separator: Literal[".", ","] = Field(
+        default=".", description="What stands before the decimals."
+    )
+    thousands_separator: Literal["", ".", ",", " ", "'"] = Field(
+        default="", description="What stands between thousands; not the decimal separator."
+    )
+    currency_symbols: tuple[str, ...] = Field(
+        default=(), description="Taken off amounts; any other symbol makes them unreadable."
+    )
+    date_format: str | None = Field(
+        default=None, description="strptime form of dates and times, besides ISO: %d.%m.%Y %H:%M."
+    )
+    encoding: str = Field(
+        default="utf-8", description="Of the CSV files: utf-8, latin-1, cp1252, utf-16, ..."
+    )
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Of CSV files; unset: found out."
+    )
+    grain: Literal["order", "line"] = Field(
+        default="line",
+        description="What a row of transactions is. order: exact duplicates in a file count once.",
+    )
+    negative_amounts: Literal["refund", "quarantine"] = Field(
+        default="refund",
+        description="What a negative amount is where is_refund says nothing. quarantine: rows that "
+        "is_refund does not mark are set aside.",
+    )
+    zero_amounts: Literal["keep", "quarantine"] = Field(
+        default="keep", description="What becomes of rows whose amount is 0."
+    )
+    exclude: tuple[Exclusion, ...] = Field(
+        default=(), description="Rows to set aside in the quarantine, each with a reason."
+    )
+    first_plausible_day: str = Field(
+        default="1990-01-01",
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="Rows before it are quarantined: YYYY-MM-DD.",
+    )
     when_changed: Literal["add", "replace", "stop"] | None = Field(
         default=None,
         description="What a file with new content under a known name is: more rows, a new version "
@@ -240,7 +346,7 @@ class Settings(_Section):
         Folder of clv.toml; file globs and ``project.home`` are relative to it.
     """
 
-    root: Path
+    root: Path = Field(description="Folder of clv.toml; not a setting of its own.")
     project: ProjectSettings = ProjectSettings()
     value: ValueSettings = ValueSettings()
     cadence: CadenceSettings = CadenceSettings()
