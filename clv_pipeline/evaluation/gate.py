@@ -30,6 +30,8 @@ WORDS: dict[str, tuple[str, bool]] = {
 }
 
 MOST_POINTS = 3.0
+# An advantage of so many times its worth needs no bootstrap to be told from noise.
+CLEAR_POINTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Policy:
         ("total_bias", 0.05),
         ("auc", 0.01),
     )
-    replicates: int = 120
+    replicates: int = 60
     seed: int = 0
 
 
@@ -263,6 +265,8 @@ def choose_serving(
         key=lambda name: (complexity[name], name),
     )
     for name in simpler:
+        if _is_clearly_beaten(backtests[ensemble], backtests[name], policy):
+            continue
         found = compare(backtests[ensemble], backtests[name], policy)
         better = [c for c in found if c.verdict == "better"]
         worse = [c for c in found if c.verdict == "worse"]
@@ -278,7 +282,28 @@ def choose_serving(
             return name, (
                 f"{name} serves: the ensemble does not beat it, and it is simpler ({detail})."
             )
-    return ensemble, f"The ensemble serves: it beats every simpler model ({', '.join(simpler)})."
+    return ensemble, (
+        "The ensemble serves: against every simpler model it gains more than it loses in "
+        f"{', '.join(WORDS[m][0] for m in policy.measures)} ({', '.join(simpler)})."
+    )
+
+
+def _is_clearly_beaten(
+    ours: Sequence[Forecasts], theirs: Sequence[Forecasts], policy: Policy
+) -> bool:
+    """Whether ours is far ahead on one measure, and behind on none by as much as that is worth."""
+    worth = dict(policy.worth)
+    points = []
+    for measure in policy.measures:
+        if measure == "auc":
+            continue
+        figures = [
+            [float(_Scorer(f, measure)(np.ones(len(f.actual)))) for f in forecasts]
+            for forecasts in (ours, theirs)
+        ]
+        mean_ours, mean_theirs = (float(np.mean(values)) for values in figures)
+        points.append(_advantage(measure, mean_ours, mean_theirs) / worth[measure])
+    return max(points, default=0.0) >= CLEAR_POINTS and min(points, default=0.0) > -1.0
 
 
 class _Scorer:

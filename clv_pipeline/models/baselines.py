@@ -30,7 +30,7 @@ from clv_pipeline.models.base import (
 )
 from clv_pipeline.models.panel import Floats, Matrix, Target
 
-MAX_LINEAR_ROWS = 30_000
+MAX_LINEAR_ROWS = 10_000
 WINDOW = re.compile(r"^sum_value_(\d+)d$")
 
 

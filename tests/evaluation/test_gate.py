@@ -133,7 +133,7 @@ def test_the_simplest_unbeaten_model_serves():
         {"rate": bad, "linear": bad, "ensemble": good}, complexity, "ensemble", Policy()
     )
     assert name == "ensemble"
-    assert "beats every simpler model" in reason
+    assert "gains more than it loses" in reason
     name, reason = choose_serving(
         {"rate": bad, "linear": good, "ensemble": good}, complexity, "ensemble", Policy()
     )
