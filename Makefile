@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test check lint dev lock clean
+.PHONY: help demo test check lint docs dev lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -39,6 +39,9 @@ lint: .venv/.dev  ## run every linter
 	$(BIN)/lint-imports
 
 check: lint test  ## run every linter and every test
+
+docs: .venv/.runtime  ## write the pages that are rendered from the code
+	$(BIN)/python -m clv_pipeline.documentation docs
 
 lock: .venv/.dev  ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
