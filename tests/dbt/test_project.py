@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -55,7 +56,7 @@ def test_every_table_is_built_from_nothing(empty: Settings) -> None:
 def test_the_rules_written_beside_the_models_hold(empty: Settings) -> None:
     run_dbt(empty, ["test", "--resource-type", "unit_test"], dbt_variables(empty, [D], D, "unit"))
     results = json.loads((empty.paths.dbt_target / "run_results.json").read_text())["results"]
-    assert len(results) >= 18
+    assert len(results) >= 21
     assert {result["status"] for result in results} == {"pass"}
 
 
@@ -70,6 +71,36 @@ def test_documentation_covers_every_column(empty: Settings) -> None:
         assert node["description"], key
         assert set(catalog["nodes"][key]["columns"]) == described, key
     assert manifest["exposures"]
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "status"), [(1, "pass"), (3, "warn"), (8, "error"), (None, "error")]
+)
+def test_dbt_says_how_long_ago_orders_were_delivered(
+    settings: Settings, days_ago: int | None, status: str
+) -> None:
+    fill_raw(settings, {"transactions": ROWS})
+    variables = dbt_variables(settings, [D], D, "fresh")
+    prepare_sources(settings)
+    if days_ago is not None:
+        # dbt measures against the clock, so the delivery is dated from it too.
+        landed_at = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days_ago)
+        with open_warehouse(settings) as connection:
+            replace_rows(
+                connection,
+                "ops.landed_files",
+                pd.DataFrame({"file_id": [1], "input": ["transactions"], "landed_at": [landed_at]}),
+            )
+    command = ["source", "freshness", "--select", "source:raw"]
+    if status in ("pass", "warn"):
+        run_dbt(settings, command, variables)
+    else:
+        with pytest.raises(TransformError):
+            run_dbt(settings, command, variables)
+    results = json.loads((settings.paths.dbt_target / "sources.json").read_text())["results"]
+    assert {row["unique_id"]: row["status"] for row in results} == {
+        "source.clv.raw.transactions": status
+    }
 
 
 def test_no_handle_stays_open(empty: Settings) -> None:
