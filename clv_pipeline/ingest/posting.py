@@ -92,6 +92,8 @@ class Poster:
                 self._settle_currencies(delivery)
             self._note_unknown_values(delivery)
             self._insert_rows(delivery)
+            if self._contract.name == "transactions":
+                self._note_restated_orders(delivery)
             totals = self._check_totals(delivery)
             if self._contract.name == "account_merges":
                 refuse_cycle(connection, delivery.source.path)
@@ -181,6 +183,10 @@ class Poster:
     def _has_own_rates(self) -> bool:
         return "exchange_rates" in self._settings.inputs
 
+    @property
+    def _grain(self) -> str:
+        return self._settings.inputs["transactions"].grain
+
     def _make_room(self, delivery: Delivery) -> None:
         name = self._contract.name
         ledger.forget_rows(self._connection, name, delivery.file_id)
@@ -269,6 +275,50 @@ class Poster:
                 self._run_id,
             ],
         )
+
+    def _note_restated_orders(self, delivery: Delivery) -> None:
+        """Count the orders, and the refunds, that were delivered with other content before.
+
+        A version is what staging takes for one: the rows of one delivery, or of one ingested_at.
+        """
+        names = [
+            name
+            for name in ledger.raw_columns(self._contract)
+            if not name.startswith("_") and name != "ingested_at"
+        ]
+        listed = ", ".join(map(quote_identifier, names))
+        # Where a row is an order, the same row twice in a file is still the same content.
+        distinct = "DISTINCT" if self._grain == "order" else ""
+        refunds = "coalesce(is_refund, amount < 0)"
+        (count,) = read_row(
+            self._connection,
+            f"""
+            WITH versions AS (
+                SELECT transaction_id, {refunds} AS refunds,
+                    CASE WHEN {refunds} THEN ts END AS refunded_at, ingested_at, _file_id,
+                    sum({distinct} hash({listed})) AS content
+                FROM {self._target}
+                WHERE transaction_id IN (
+                    SELECT transaction_id FROM {self._target} WHERE _file_id = ?
+                )
+                GROUP BY ALL
+            )
+            SELECT count(*) FROM (
+                SELECT 1 FROM versions GROUP BY transaction_id, refunds, refunded_at
+                HAVING count(DISTINCT content) > 1 AND bool_or(_file_id = ?)
+            )
+            """,
+            [delivery.file_id, delivery.file_id],
+        )
+        if count:
+            delivery.notices.append(
+                Notice(
+                    "restated_order",
+                    f"{delivery.source.path}: {count:,} of its orders were delivered with other "
+                    "content too. The newest version counts, by ingested_at and then by file; "
+                    "staging.stg_transactions keeps the others with the days they were true.",
+                )
+            )
 
     def _check_totals(self, delivery: Delivery) -> Totals:
         """Count what came in, and hold it to what is in the warehouse now."""

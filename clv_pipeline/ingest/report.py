@@ -20,7 +20,7 @@ class Notice:
     ----------
     kind
         ``extra_column``, ``missing_column``, ``unknown_value``, ``changed_file``,
-        ``duplicate_file``, ``damaged_file``, ``empty_file``, ``no_rate``.
+        ``duplicate_file``, ``damaged_file``, ``empty_file``, ``no_rate``, ``restated_order``.
     message
         A sentence.
     """
