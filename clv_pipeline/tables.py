@@ -60,6 +60,27 @@ _HORIZON = Column("horizon_days", "INTEGER", "Days after the cutoff that are pre
 _MODEL_VERSION = Column("model_version", "VARCHAR", "The version of the model that scored.")
 _RUN = Column("run_id", "VARCHAR", "The run that wrote the row.")
 
+
+def _reasons(count: int) -> tuple[Column, ...]:
+    columns: list[Column] = []
+    for k in range(1, count + 1):
+        size = ("Largest", "Second", "Third")[k - 1]
+        columns += (
+            Column(
+                f"reason_{k}",
+                "VARCHAR",
+                f"{size} reason for the value over the longest horizon; null without one.",
+            ),
+            Column(
+                f"reason_{k}_effect",
+                "DOUBLE",
+                f"What reason_{k} adds to the value of the reference customer, or takes from it, "
+                "reporting currency.",
+            ),
+        )
+    return tuple(columns)
+
+
 SCORE_TABLES: dict[str, Table] = {
     "customer_predictions": Table(
         "What a customer is predicted to bring over one horizon after one cutoff.",
@@ -111,6 +132,7 @@ SCORE_TABLES: dict[str, Table] = {
             Column("rfm_score", "VARCHAR", "Recency, frequency and money scores, 1 to 5 each."),
             Column("confidence", "VARCHAR", "high, medium or low."),
             Column("confidence_reason", "VARCHAR", "Why the confidence is what it is."),
+            *_reasons(3),
             _MODEL_VERSION,
             _RUN,
         ),

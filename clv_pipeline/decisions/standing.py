@@ -29,6 +29,7 @@ def decide(
     features: pd.DataFrame,
     p_alive: pd.Series[float] | None = None,
     backtested_horizons: tuple[int, ...] | None = None,
+    reasons: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Turn predictions into one row per customer of ``scores.customer_standing``.
 
@@ -44,6 +45,8 @@ def decide(
         Probability of being alive, indexed by customer_id; left null where None.
     backtested_horizons
         Horizons whose accuracy was measured; None when all were.
+    reasons
+        Words and effects, indexed by customer_id (``give_reasons``); left out where None.
 
     Returns
     -------
@@ -101,6 +104,8 @@ def decide(
         },
         index=wide.index,
     )
+    if reasons is not None:
+        standing = standing.join(reasons)
     return standing.sort_values("clv_rank").reset_index()
 
 

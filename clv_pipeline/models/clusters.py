@@ -59,7 +59,7 @@ class BehaviourClusters:
         self.center_ = np.where(known, raw, 0.0).sum(axis=0) / counts
         spread = np.sqrt((np.where(known, raw - self.center_, 0.0) ** 2).sum(axis=0) / counts)
         self.spread_ = np.where(spread > 1e-9, spread, 1.0)
-        points = self._standardized(rows)
+        points = self.standardize(rows)
         distinct = len(np.unique(points, axis=0))
         # One thread: sums in the order of threads differ in their last bits.
         with threadpool_limits(1):
@@ -90,7 +90,7 @@ class BehaviourClusters:
 
     def distances(self, X: Matrix) -> Floats:
         """Return the distance to each centroid, shape (n, clusters)."""
-        points = self._standardized(X)
+        points = self.standardize(X)
         columns = [np.sqrt(((points - c) ** 2).sum(axis=1)) for c in self.centroids_]
         return np.column_stack(columns)
 
@@ -121,5 +121,6 @@ class BehaviourClusters:
     def _raw(self, X: Matrix) -> Floats:
         return squash(np.column_stack([X.column(name) for name in BEHAVIOUR]))
 
-    def _standardized(self, X: Matrix) -> Floats:
+    def standardize(self, X: Matrix) -> Floats:
+        """Return the behaviours in the units of the centroids, shape (n, 6)."""
         return np.asarray(np.nan_to_num((self._raw(X) - self.center_) / self.spread_))

@@ -67,8 +67,11 @@ def score(settings: Settings, cutoff: Cutoff, run_id: str) -> pd.DataFrame:
 
 def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     """Decide where the customers of a cutoff stand, and keep it in ``scores``."""
+    from clv_pipeline.decisions.reasons import give_reasons
     from clv_pipeline.decisions.standing import decide
+    from clv_pipeline.features.registry import load_features
     from clv_pipeline.models import store
+    from clv_pipeline.models.explaining import explain_values
     from clv_pipeline.scoring import estimate_alive
 
     predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
@@ -78,7 +81,11 @@ def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     horizons = manifest["horizons"]
     backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])
     alive = estimate_alive(model, features)
-    standing = decide(settings, predictions, features, alive, backtested)
+    longest = max(settings.value.horizons)
+    values = predictions[predictions["horizon_days"] == longest].set_index("customer_id")["clv"]
+    explanation = explain_values(model, features, values, longest, load_features())
+    reasons = give_reasons(features, explanation)
+    standing = decide(settings, predictions, features, alive, backtested, reasons)
     with open_warehouse(settings) as connection:
         replace_rows(connection, "scores.customer_standing", standing, {"cutoff_date": cutoff.day})
     return standing

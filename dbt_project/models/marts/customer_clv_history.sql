@@ -63,6 +63,12 @@ select
     standing.rfm_score,
     standing.confidence,
     standing.confidence_reason,
+    standing.reason_1,
+    standing.reason_1_effect,
+    standing.reason_2,
+    standing.reason_2_effect,
+    standing.reason_3,
+    standing.reason_3_effect,
     concat_ws(
         '|',
         standing.segment,

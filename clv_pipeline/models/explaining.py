@@ -1,0 +1,313 @@
+"""Why a customer is worth what is predicted: effects of a few plain concepts, in money.
+
+Each expert is taken apart exactly on its own scale, then the parts follow the prediction's own
+arithmetic: links, products, the blend, the bridge to a longer horizon (``attribution``). So
+``base + effects`` is the published value, to ``TOLERANCE``.
+
+- Boosted experts: XGBoost's TreeSHAP. Contributions of columns that are themselves computed
+  (K-means distances, buy-till-you-die forecasts) are passed on to what they were computed from.
+- Buy-till-you-die: exact Shapley values over order days, silence, tenure and spend, each swapped
+  against the reference customer (``swapping``).
+- What comes after the experts (order of horizons, discount, calibration) is passed on twice: the
+  shop's total ratio scales base and effects alike, and each customer's remainder is spread in
+  proportion to the size of the effects.
+- A model of no known form counts as buy-till-you-die does, by the same two steps; without a
+  buy-till-you-die model, as the rate of orders times their mean value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.models.attribution import Parts, tree_contributions
+from clv_pipeline.models.baselines import LinearModel, squash
+from clv_pipeline.models.boosting import LEAST_CHANCE, MOST_CHANCE, BoostedMean, HurdleModel
+from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
+from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.fold import FittedHorizon, history_matrix
+from clv_pipeline.models.history import FORECAST, HistoryModel
+from clv_pipeline.models.panel import Floats, Matrix
+from clv_pipeline.models.swapping import (
+    HistoryGames,
+    ReferenceCustomer,
+    SwappedHistories,
+    rate_times_value,
+)
+
+if TYPE_CHECKING:
+    from clv_pipeline.features.registry import Feature
+
+# base + effects may differ from the published value by this share of it (and of 1 unit of money).
+TOLERANCE = 1e-6
+BATCH_ROWS = 50_000
+CONCEPTS = (
+    "recency",
+    "frequency",
+    "spend",
+    "trend",
+    "tenure",
+    "engagement",
+    "profile",
+    "season",
+    "refunds",
+    "variety",
+)
+# The first pattern that a feature's name holds names its concept; otherwise its view does.
+_BY_NAME: tuple[tuple[str, str], ...] = (
+    (r"season|calendar|holiday|last_year", "season"),
+    (r"refund", "refunds"),
+    (r"skus|articles|categories|brands", "variety"),
+    (r"visit|session|page_view|cart|abandoned", "engagement"),
+    (r"^tenure|^T$", "tenure"),
+    (r"trend|_\d+d$", "trend"),
+    (r"since_last_order|overdue|^recency$", "recency"),
+    (r"frequency|count_order|days_between", "frequency"),
+    (r"value", "spend"),
+)
+_BY_VIEW = {"feat_windows": "trend", "feat_profile": "profile", "feat_engagement": "engagement"}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why the customers' values over one horizon are what they are.
+
+    Attributes
+    ----------
+    horizon_days
+        H of the value.
+    base
+        Value of the reference customer, reporting currency.
+    effects
+        Indexed by customer_id, a column per concept, reporting currency. Each row and ``base`` add
+        up to that customer's value.
+    """
+
+    horizon_days: int
+    base: float
+    effects: pd.DataFrame
+
+
+def concept_of(name: str, view: str = "") -> str:
+    """Return the concept of a feature.
+
+    Parameters
+    ----------
+    name, view
+        The feature's column and the ``feat_*`` model that computes it.
+    """
+    for pattern, concept in _BY_NAME:
+        if re.search(pattern, name):
+            return concept
+    return _BY_VIEW.get(view, "frequency")
+
+
+def explain_values(
+    model: CLVModel,
+    rows: pd.DataFrame,
+    published: pd.Series[float],
+    horizon_days: int,
+    features: Iterable[Feature] = (),
+) -> Explanation:
+    """Take the published values over one horizon apart.
+
+    Parameters
+    ----------
+    model
+        What served them.
+    rows
+        Every customer's features of one cutoff; together they make the reference customer.
+    published
+        The values, by customer_id.
+    horizon_days
+        One of the model's horizons.
+    features
+        The registry, which says the view of a feature.
+    """
+    ordered = rows.sort_values("customer_id", ignore_index=True)
+    customers = ordered["customer_id"]
+    value = np.asarray(published.reindex(customers.to_numpy()), dtype=np.float64)
+    explainer = _Explainer(
+        model,
+        ReferenceCustomer.of(history_matrix(ordered)),
+        {feature.name: concept_of(feature.name, feature.view) for feature in features},
+    )
+    parts = [
+        explainer.horizon(ordered.iloc[start : start + BATCH_ROWS], horizon_days)
+        for start in range(0, len(ordered), BATCH_ROWS)
+    ]
+    effects = np.vstack([p.effects for p in parts]) if parts else np.zeros((0, len(CONCEPTS)))
+    found = _fit_to(Parts(parts[0].base if parts else 0.0, effects), value)
+    index = pd.Index(customers.to_numpy(), name="customer_id")
+    return Explanation(
+        horizon_days, found.base, pd.DataFrame(found.effects, index=index, columns=list(CONCEPTS))
+    )
+
+
+class _Explainer:
+    def __init__(
+        self, model: CLVModel, reference: ReferenceCustomer, concepts: dict[str, str]
+    ) -> None:
+        self.model = model
+        self.reference = reference
+        self.concepts = concepts
+
+    def horizon(self, rows: pd.DataFrame, horizon: int) -> Parts:
+        """Take one horizon's value apart, as ``CLVModel`` answers for it."""
+        model = self.model
+        X = history_matrix(rows)
+        swapped = SwappedHistories(X, self.reference)
+        if horizon in model.bridged_ and model.history_ is not None:
+            return self._bridge(rows, swapped, horizon, model.history_)
+        fitted = model.fitted_.get(horizon)
+        simpler = model.simpler_.get(horizon)
+        if fitted is None:
+            return self._history(swapped, horizon, model.history_)
+        if simpler is None:
+            return self._blend(rows, swapped, fitted)
+        if isinstance(simpler, HistoryModel):
+            return self._history(swapped, horizon, simpler)
+        if isinstance(simpler, LinearModel):
+            return self._linear(fitted.matrix(rows, model.history_), simpler)
+        return self._history(swapped, horizon, None)
+
+    def _history(
+        self, swapped: SwappedHistories, horizon: int, history: HistoryModel | None
+    ) -> Parts:
+        if history is None:
+            return swapped.explain(rate_times_value(swapped, horizon), CONCEPTS)
+        games = HistoryGames(history.for_horizon(horizon), swapped)
+        return swapped.explain(games.value, CONCEPTS)
+
+    def _bridge(
+        self, rows: pd.DataFrame, swapped: SwappedHistories, horizon: int, history: HistoryModel
+    ) -> Parts:
+        """Half buy-till-you-die, half the shorter horizon's value times its growth."""
+        shorter = self.model.bridged_[horizon]
+        near, far = (HistoryGames(history.for_horizon(h), swapped) for h in (shorter, horizon))
+
+        def growth(mask: int) -> Floats:
+            known = near.orders(mask) > 0
+            ones = np.ones(len(swapped))
+            return np.divide(far.orders(mask), near.orders(mask), out=ones, where=known)
+
+        learned = self.horizon(rows, shorter)
+        grown = learned.product(swapped.explain(growth, CONCEPTS, never_ordered=1.0))
+        return (swapped.explain(far.value, CONCEPTS) + grown).times(0.5)
+
+    def _blend(self, rows: pd.DataFrame, swapped: SwappedHistories, fitted: FittedHorizon) -> Parts:
+        horizon = fitted.options.horizon_days
+        level_zero, history = fitted.model_.level_zero_, self.model.history_
+        X = fitted.matrix(rows, history)
+        seen = X.with_columns(level_zero.clusters_.columns(X))
+        shares = self._shares_of_distances(seen, level_zero.clusters_)
+        experts: dict[str, Parts] = {}
+        chance_offset = None
+        if FORECAST[0] in X and history is not None:
+            games = HistoryGames(history.for_horizon(horizon), swapped)
+            experts["btyd"] = swapped.explain(games.value, CONCEPTS)
+            chance_offset = swapped.explain(
+                lambda mask: _log_odds(games.chance(mask)),
+                CONCEPTS,
+                float(_log_odds(np.zeros(1))[0]),
+            )
+            share = _sizes_as_shares(experts["btyd"].effects)
+            shares |= dict.fromkeys(FORECAST, share)
+        experts["hurdle"] = self._hurdle(level_zero.hurdle_, seen, shares, chance_offset)
+        experts["tweedie"] = self._mean(level_zero.tweedie_, seen, shares)
+        weights = fitted.model_.value_blend_.weights_
+        known = [name for name in sorted(weights) if name in experts]
+        total = sum(weights[name] for name in known) or 1.0
+        found = Parts(0.0, np.zeros((len(rows), len(CONCEPTS))))
+        for name in known:
+            found = found + experts[name].times(weights[name] / total)
+        return found
+
+    def _hurdle(
+        self,
+        model: HurdleModel,
+        X: Matrix,
+        shares: dict[str, Floats],
+        chance_offset: Parts | None,
+    ) -> Parts:
+        odds = self._margins(model.classifier_, X, shares, has_offset=chance_offset is not None)
+        chance = (odds if chance_offset is None else odds + chance_offset).through(_logistic)
+        amount = self._margins(model.amount_, X, shares, has_offset=False).through(np.exp)
+        return chance.product(amount).times(model.scale_)
+
+    def _mean(self, model: BoostedMean, X: Matrix, shares: dict[str, Floats]) -> Parts:
+        return (
+            self._margins(model.booster_, X, shares, has_offset=False)
+            .through(np.exp)
+            .times(model.scale_)
+        )
+
+    def _margins(
+        self, booster: Any, X: Matrix, shares: dict[str, Floats], *, has_offset: bool
+    ) -> Parts:
+        """Sum a booster's contributions over the columns of each concept."""
+        contributions = tree_contributions(booster, X, has_offset=has_offset)
+        effects = np.zeros((len(X), len(CONCEPTS)))
+        for k, name in enumerate(X.names):
+            if name in shares:
+                effects += contributions[:, k, None] * shares[name]
+            else:
+                effects[:, CONCEPTS.index(self._concept(name))] += contributions[:, k]
+        base = float(contributions[0, -1]) if len(X) else 0.0
+        return Parts(base, effects)
+
+    def _shares_of_distances(self, X: Matrix, clusters: BehaviourClusters) -> dict[str, Floats]:
+        """Share each distance among the behaviours by their squared distance from that centroid."""
+        points = clusters.standardize(X)
+        places = [CONCEPTS.index(self._concept(name)) for name in BEHAVIOUR]
+        found = {}
+        for k, centroid in enumerate(clusters.centroids_):
+            sizes = np.zeros((len(X), len(CONCEPTS)))
+            for j, place in enumerate(places):
+                sizes[:, place] += (points[:, j] - centroid[j]) ** 2
+            found[f"cluster_distance_{k}"] = _sizes_as_shares(sizes)
+        return found
+
+    def _linear(self, X: Matrix, model: LinearModel) -> Parts:
+        raw = squash(X.values)
+        filled = (np.where(np.isnan(raw), model.median_, raw) - model.center_) / model.spread_
+        effects = np.zeros((len(X), len(CONCEPTS)))
+        for k, name in enumerate(X.names):
+            effects[:, CONCEPTS.index(self._concept(name))] += filled[:, k] * model.coefficients_[k]
+        return Parts(model.intercept_, effects).through(lambda line: np.maximum(line, 0.0))
+
+    def _concept(self, name: str) -> str:
+        return self.concepts.get(name) or concept_of(name)
+
+
+def _fit_to(parts: Parts, value: Floats) -> Parts:
+    """Pass on what came after the experts, so that base and effects add up to the values."""
+    explained = float(parts.total.sum())
+    if explained > 0 and value.sum() > 0:
+        parts = parts.times(float(value.sum()) / explained)
+    remainder = value - parts.total
+    return Parts(parts.base, parts.effects + remainder[:, None] * _sizes_as_shares(parts.effects))
+
+
+def _sizes_as_shares(effects: Floats) -> Floats:
+    """Return the share of each concept in the summed sizes; all to frequency where all are 0."""
+    sizes = np.abs(effects)
+    total = sizes.sum(axis=1, keepdims=True)
+    shares = np.zeros_like(sizes)
+    shares[:, CONCEPTS.index("frequency")] = 1.0
+    np.divide(sizes, total, out=shares, where=total > 0)
+    return shares
+
+
+def _log_odds(chance: Floats) -> Floats:
+    chance = np.clip(chance, LEAST_CHANCE, MOST_CHANCE)
+    return np.asarray(np.log(chance / (1 - chance)), dtype=np.float64)
+
+
+def _logistic(odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-odds)), dtype=np.float64)
