@@ -37,6 +37,11 @@ STAGES: dict[str, str] = {
 # What is derived from raw.* under one definition, and dropped when the definition changes.
 _DERIVED_SCHEMAS = ("features", "as_of", "intermediate", "staging")
 _HASH_FILE = ".content"
+# What differs from run to run. No model's name, config or reference depends on it, only its SQL.
+_PARSE_DAY = "2000-01-01"
+_RUN_VARIABLES = {"cutoffs": [_PARSE_DAY], "data_through": _PARSE_DAY, "run_id": "parse"}
+# The last project that this process parsed: its content and folder, and dbt's manifest of it.
+_parsed: dict[tuple[str, str], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,10 @@ def run_dbt(
     ]
     with _environment(dbt_environment(settings)):
         try:
-            outcome = dbtRunner().invoke(command)
+            manifest = None
+            if arguments[0] == "build" and "--resource-type" not in arguments:
+                manifest = _parse_once(settings, project)
+            outcome = dbtRunner(manifest).invoke(command)
         finally:
             _close_connections()
             _close_logs()
@@ -271,6 +279,40 @@ def build_stages(
     selectors = [selector for stage in stages for selector in ("--select", STAGES[stage])]
     variables = dbt_variables(settings, cutoffs, data_through, run_id)
     run_dbt(settings, ["build", *selectors], variables)
+
+
+def _parse_once(settings: Settings, project: Path) -> Any:
+    """Return dbt's manifest of the installed project; None where it can't be parsed.
+
+    Other variables than last time would make dbt parse the whole project anew in every stage of
+    every run. They are read again when a model is compiled, so the parsed project serves them all.
+    """
+    from dbt.cli.main import dbtRunner
+
+    key = ((project / _HASH_FILE).read_text(encoding="utf-8"), str(project))
+    if key not in _parsed:
+        command = [
+            "parse",
+            *_quiet_options(["parse"]),
+            "--project-dir",
+            str(project),
+            "--profiles-dir",
+            str(project),
+            "--vars",
+            json.dumps(parse_variables(settings)),
+        ]
+        _parsed.clear()
+        try:
+            _parsed[key] = dbtRunner().invoke(command).result
+        finally:
+            _close_logs()  # the command that follows opens them anew
+    return _parsed[key]
+
+
+def parse_variables(settings: Settings) -> dict[str, Any]:
+    """Return variables under which the project is parsed, for whatever run."""
+    horizons = list(settings.value.horizons)
+    return {**_constant_variables(settings), "horizons": horizons, **_RUN_VARIABLES}
 
 
 def _quiet_options(arguments: Sequence[str]) -> list[str]:

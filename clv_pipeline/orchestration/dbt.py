@@ -91,9 +91,7 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     content = (project / ".content").read_text(encoding="utf-8")
     manifest = settings.paths.dagster_home / f"dbt_manifest_{content[:16]}.json"
     if not manifest.exists():
-        any_day = Cutoff.parse("2000-01-01")
-        variables = transform.dbt_variables(settings, (any_day,), any_day, "parse")
-        transform.run_dbt(settings, ["parse"], variables)
+        transform.run_dbt(settings, ["parse"], transform.parse_variables(settings))
         for outdated in manifest.parent.glob("dbt_manifest_*.json"):
             outdated.unlink()
         write_atomically(manifest, (settings.paths.dbt_target / "manifest.json").read_bytes())
