@@ -256,8 +256,8 @@ def test_orders_on_or_before_the_cutoff_change_no_label(built: Built) -> None:
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_labels_are_what_the_file_holds_after_the_cutoff(built: Built, horizon: int) -> None:
     shop, meaning = built.shop, built.shop.meaning
-    labels = at(built.at_once, "as_of.customer_labels", shop.cutoff)
-    labels = labels[labels["horizon_days"] == horizon].set_index("customer_id")["label_value"]
+    rows = at(built.at_once, "as_of.customer_labels", shop.cutoff)
+    labels = rows[rows["horizon_days"] == horizon].set_index("customer_id")["label_value"]
     last = pd.Timestamp(shop.cutoff) + pd.Timedelta(days=horizon)
     after = meaning[shop.is_seen(shop.end) & ~shop.is_early & (meaning["day"] <= last)]
     expected = after.groupby("user_id")["units"].sum().reindex(labels.index, fill_value=0)
