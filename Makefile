@@ -45,9 +45,9 @@ docs: .venv/.runtime  ## write the pages that are rendered from the code
 
 lock: .venv/.dev  ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements-dev.lock
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -c requirements-dev.lock -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -c requirements-dev.lock -o requirements.lock
 
 clean:  ## remove what set-up and the demo wrote
 	rm -rf .venv clv_demo .mypy_cache .ruff_cache .pytest_cache
