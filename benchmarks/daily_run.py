@@ -5,11 +5,12 @@ CDNOW data (23,570 customers, 69,659 orders): everything has landed before, a ch
 every customer is scored anew and published.
 
 - seconds: wall time of a step, as Dagster reports it.
-- work: the part of it inside the pipeline's own functions: landing, dbt (its imports included),
-  gates, scoring, standing, publication. Nothing in them knows Dagster.
-- orchestration: all the rest of the wall time. It is split into imports (Dagster, dagster-dbt,
-  Great Expectations; paid once per process), loading the definitions, what steps spend around the
-  work (events, metadata, plots and previews for the UI), and what passes between steps.
+- work: the part of it inside the pipeline's own functions: landing, dbt, gates, scoring, standing,
+  publication. Nothing in them knows Dagster. What they import at their first call (dbt, Great
+  Expectations, XGBoost) is counted with them.
+- orchestration: all the rest of the wall time. It is split into imports (Dagster, dagster-dbt;
+  paid once per process), loading the definitions, what steps spend around the work (events,
+  metadata, plots and previews for the UI), and what passes between steps.
 
 Memory is the peak of the process (resident set) over its whole life.
 """
