@@ -289,7 +289,8 @@ def _parse_once(settings: Settings, project: Path) -> Any:
     """
     from dbt.cli.main import dbtRunner
 
-    key = ((project / _HASH_FILE).read_text(encoding="utf-8"), str(project))
+    # What lies there counts, not what was installed: a model may have been edited in place.
+    key = (str(_find_project_files(project)[1]), str(project))
     if key not in _parsed:
         command = [
             "parse",
@@ -340,15 +341,22 @@ def _project_files(
     source: Path, settings: Settings, horizons: Sequence[int] | None = None
 ) -> dict[str, bytes]:
     """Return every file of the project as it is to be installed, by its path in the project."""
+    paths, states = _find_project_files(source)
+    chosen = settings.value.horizons if horizons is None else horizons
+    return dict(_read_project(source, paths, states, tuple(chosen)))
+
+
+def _find_project_files(
+    source: Path,
+) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]:
+    """Return the files of a dbt project, and when each was changed and how large it is."""
     left_out = {"target", "logs", "__pycache__"}
     paths = tuple(
         path
         for path in sorted(source.rglob("*"))
         if path.is_file() and not left_out & set(path.relative_to(source).parts)
     )
-    states = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
-    chosen = settings.value.horizons if horizons is None else horizons
-    return dict(_read_project(source, paths, states, tuple(chosen)))
+    return paths, tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
 
 @lru_cache(maxsize=8)
