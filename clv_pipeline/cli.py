@@ -85,15 +85,21 @@ def init(files: tuple[str, ...], force: bool, folder: Path) -> None:
     click.echo(f"Wrote {target}. Read it, correct what is wrong, then run `clv doctor`.")
 
 
-@cli.command(epilog=example("clv doctor"))
+@cli.command(epilog=example("clv doctor\nclv doctor --cutoff 1998-06-30"))
+@click.option(
+    "--cutoff",
+    metavar="DATE",
+    callback=read_cutoff,
+    help="Day for which scores are wanted, to judge how fresh the data are.",
+)
 @with_project
-def doctor(settings: Settings) -> None:
-    """Say whether the data can carry a model, and what would be missing."""
+def doctor(settings: Settings, cutoff: Cutoff | None) -> None:
+    """Say whether the data can carry a model; exit code 1 when they can't."""
     from clv_pipeline.ingest.doctor import examine
 
-    diagnosis = examine(settings)
-    click.echo(str(diagnosis))
-    sys.exit(0)
+    report = examine(settings, cutoff)
+    click.echo(str(report))
+    sys.exit(0 if report.can_train else 1)
 
 
 @cli.command(epilog=example("clv run\nclv run --cutoff 1998-06-30 --no-train"))
