@@ -36,6 +36,15 @@ STAGES: dict[str, str] = {
 }
 # What is derived from raw.* under one definition, and dropped when the definition changes.
 _DERIVED_SCHEMAS = ("features", "as_of", "intermediate", "staging")
+# Landed files that were read anew under other settings since rows were derived, and new ones.
+_COUNT_FILES = """
+SELECT
+    count(*) FILTER (WHERE built.file_id IS NOT NULL
+        AND built.settings_hash IS DISTINCT FROM landed.settings_hash),
+    count(*) FILTER (WHERE built.file_id IS NULL)
+FROM ops.landed_files AS landed
+LEFT JOIN ops.built_files AS built ON landed.file_id = built.file_id
+"""
 _HASH_FILE = ".content"
 # What differs from run to run. No model's name, config or reference depends on it, only its SQL.
 _PARSE_DAY = "2000-01-01"
@@ -127,7 +136,8 @@ def prepare_sources(settings: Settings) -> None:
 
     Time zone, reporting currency, the definition of value and the SQL itself decide what derived
     rows mean. When one of them changed since they were built, rows of both kinds would mix; so they
-    are dropped, and the next build makes them again from ``raw``.
+    are dropped, and the next build makes them again from ``raw``. So they are when a file was read
+    anew under other settings: its rows have the same numbers and another content.
     """
     definition = _hash_files(
         {
@@ -139,14 +149,23 @@ def prepare_sources(settings: Settings) -> None:
         for schema, tables in SOURCES.items():
             create_tables(connection, schema, tables)
         connection.execute("CREATE TABLE IF NOT EXISTS ops.built_definition (definition VARCHAR)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS ops.built_files (file_id BIGINT, settings_hash VARCHAR)"
+        )
         built = connection.execute("SELECT definition FROM ops.built_definition").fetchall()
-        if built == [(definition,)]:
+        ((count_changed, count_new),) = connection.execute(_COUNT_FILES).fetchall()
+        is_current = built == [(definition,)] and not count_changed
+        if is_current and not count_new:
             return
         connection.begin()
-        for schema in _DERIVED_SCHEMAS:
+        for schema in () if is_current else _DERIVED_SCHEMAS:
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
         connection.execute("DELETE FROM ops.built_definition")
         connection.execute("INSERT INTO ops.built_definition VALUES (?)", [definition])
+        connection.execute("DELETE FROM ops.built_files")
+        connection.execute(
+            "INSERT INTO ops.built_files SELECT file_id, settings_hash FROM ops.landed_files"
+        )
         connection.commit()
 
 
