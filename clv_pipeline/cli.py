@@ -230,9 +230,9 @@ def dev(settings: Settings, port: int) -> None:
     """Open the Dagster UI on 127.0.0.1, with the daemon that runs schedules and the sensor."""
     from clv_pipeline.orchestration.commands import prepare_dev
 
-    prepare_dev(settings)
+    workspace = str(prepare_dev(settings))
     program = str(Path(sys.executable).parent / "dagster")
-    command = [program, "dev", "-m", "clv_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    command = [program, "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
     click.echo(f"The UI opens on http://127.0.0.1:{port} in a moment; Ctrl+C ends it.")
     if os.name == "posix":
         # Signals reach Dagster itself when it takes this process's place.

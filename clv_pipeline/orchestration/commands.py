@@ -25,6 +25,14 @@ from clv_pipeline.orchestration.tables_view import print_frame, read_published
 from clv_pipeline.progress import Progress
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import write_atomically
+
+WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: clv_pipeline.definitions
+      location_name: clv_pipeline
+"""
 
 
 @contextmanager
@@ -150,8 +158,17 @@ def run_dbt_command(settings: Settings, arguments: Sequence[str]) -> int:
     return subprocess.call([program, *arguments], cwd=project, env=environment)  # noqa: S603
 
 
-def prepare_dev(settings: Settings) -> None:
-    """Make ready what the UI needs, and tidy up after runs that were killed."""
+def prepare_dev(settings: Settings) -> Path:
+    """Make ready what the UI needs, and tidy up after runs that were killed.
+
+    Returns
+    -------
+    Path
+        The workspace file to start Dagster with.
+    """
     prepare_environment(settings)
     with dg.DagsterInstance.get() as instance:
         tidy_killed_runs(settings, instance)
+    workspace = settings.paths.dagster_home / "workspace.yaml"
+    write_atomically(workspace, WORKSPACE.encode())
+    return workspace

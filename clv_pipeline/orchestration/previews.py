@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 ROW_COUNT = "dagster/row_count"
 SUMMARY = "summary"
 INK, BLUE, GREY = "#334155", "#2563eb", "#94a3b8"
-# Who a row is about is no business of a preview.
+# Who a row is about is no business of a preview; what is the same in each row says nothing.
 _PERSONAL_SUFFIXES = ("_id", "_json", "email", "name")
-_KEPT = ("run_id", "campaign_id")
+_SAME_IN_EACH_ROW = ("cutoff_date", "horizon_days", "model_version", "run_id")
 
 
 def describe_rows(count: int, summary: str) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def preview(frame: "pd.DataFrame", rows: int = 5) -> dg.MarkdownMetadataValue:
     kept = [
         str(column)
         for column in shown.columns
-        if column in _KEPT or not str(column).endswith(_PERSONAL_SUFFIXES)
+        if not str(column).endswith((*_PERSONAL_SUFFIXES, *_SAME_IN_EACH_ROW))
     ]
     lines = ["| " + " | ".join(kept) + " |", "|" + " --- |" * len(kept)]
     lines += [
@@ -119,6 +120,8 @@ def plot_histogram(values: Any, *, title: str, label: str) -> Any:
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return ""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return f"{value:,.4g}"
     text = str(value).replace("|", "\\|").replace("\n", " ")

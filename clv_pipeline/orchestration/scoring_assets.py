@@ -155,7 +155,7 @@ def _show_predictions(predictions: Any) -> dict[str, Any]:
     return {
         **describe_rows(len(predictions), summary),
         "model version": version,
-        "preview": preview(shown),
+        "the highest": preview(shown.nlargest(5, "clv")),
         "values": plot_histogram(
             shown["clv"], title=f"Expected value over {longest} days", label="reporting currency"
         ),

@@ -11,8 +11,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from clv_pipeline.orchestration.code_location import build_definitions, build_placeholder
+from clv_pipeline.orchestration.commands import WORKSPACE
 from clv_pipeline.orchestration.common import OWNER
 from clv_pipeline.orchestration.model_assets import ChallengerConfig
 from clv_pipeline.settings import Settings, load_settings
@@ -138,6 +140,10 @@ def test_definitions_validate_with_the_workspace(project: Settings) -> None:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Validation successful" in result.stdout + result.stderr
+
+
+def test_clv_dev_serves_the_same_workspace_from_any_folder() -> None:
+    assert yaml.safe_load(WORKSPACE) == yaml.safe_load((ROOT / "workspace.yaml").read_text())
 
 
 def test_without_clv_toml_the_location_loads_and_says_what_to_do(tmp_path: Path) -> None:
