@@ -123,6 +123,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.date().isoformat() if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, float):
-        return f"{value:,.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.4g}"
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
