@@ -14,7 +14,6 @@ import dagster as dg
 
 from clv_pipeline import transform
 from clv_pipeline.ingest.landing import land_inputs
-from clv_pipeline.models import store
 from clv_pipeline.orchestration.automation import SCORING_JOB, TRAINING_JOB
 from clv_pipeline.orchestration.code_location import build_definitions
 from clv_pipeline.orchestration.environment import prepare_environment
@@ -46,6 +45,9 @@ def hold_runner(settings: Settings, progress: Progress | None = None) -> Iterato
 
 def run(runner: Runner, cutoff: Cutoff | None, train: bool | None) -> None:
     """Score and publish one cutoff; train first when asked to, or when there is no champion."""
+    # Models bring XGBoost and scikit-learn with them, which takes seconds.
+    from clv_pipeline.models import store
+
     jobs = [SCORING_JOB]
     if train or (train is None and store.champion_version(runner.settings.paths.models) is None):
         jobs.insert(0, TRAINING_JOB)
