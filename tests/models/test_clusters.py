@@ -28,7 +28,7 @@ def test_clusters_are_found_and_distances_are_those_to_the_centroids():
     numbers = clusters.predict(X)
     assert [len(set(numbers[k : k + 30])) for k in (0, 30, 60)] == [1, 1, 1]
     assert len(set(numbers)) == 3
-    points = clusters._standardized(X)
+    points = clusters.standardize(X)
     brute = [[np.linalg.norm(p - c) for c in clusters.centroids_] for p in points]
     np.testing.assert_allclose(clusters.distances(X), brute)
     assert list(clusters.columns(X)) == [f"cluster_distance_{k}" for k in range(3)]
