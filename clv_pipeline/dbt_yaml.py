@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from clv_pipeline.evaluation_tables import EVALUATION_TABLES
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES
 from clv_pipeline.tables import OPS_TABLES, SCORE_TABLES, Column, Table
 
@@ -45,7 +46,7 @@ def _raw_tables() -> dict[str, Table]:
 SOURCES: dict[str, dict[str, Table]] = {
     "raw": _raw_tables(),
     "ops": OPS_TABLES,
-    "scores": SCORE_TABLES,
+    "scores": SCORE_TABLES | EVALUATION_TABLES,
 }
 _SOURCE_DESCRIPTIONS = {
     "raw": "Rows as they were delivered, typed; bad rows are in ops.quarantine.",

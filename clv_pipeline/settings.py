@@ -186,6 +186,30 @@ class ModelSettings(_Section):
     clusters: int = Field(default=6, ge=2, le=20, description="Clusters of behaviour by K-means.")
 
 
+class EvaluationSettings(_Section):
+    """What a contact costs and brings, for the measures in money of each backtest."""
+
+    contact_cost: float = Field(
+        default=1.0, ge=0, description="Of contacting one customer, reporting currency."
+    )
+    margin_share: Share = Field(
+        default=0.3,
+        description="Share of value left after variable cost; not applied to a value that is a "
+        "contribution margin.",
+    )
+    lift_share: Share = Field(
+        default=0.1, description="Share of a customer's value that a contact adds to it."
+    )
+    save_rate: Share = Field(
+        default=0.1, description="Share of customers about to leave whom a contact keeps."
+    )
+    budget_customers: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(100, 1000),
+        max_length=5,
+        description="Numbers of customers that a budget reaches, for profit and value captured.",
+    )
+
+
 class GateSettings(_Section):
     """When a gate stops the run."""
 
@@ -216,6 +240,51 @@ class GateSettings(_Section):
         default=4.0,
         gt=1,
         description="Predicted total against that of as many days before, up or down, as a ratio.",
+    )
+
+
+class TextSettings(_Section):
+    """What reads the texts that customers write."""
+
+    scorer: str = Field(
+        default="english",
+        min_length=1,
+        description="Who scores texts: english or portuguese (lexicons, offline), chat (a language "
+        "model behind `endpoint`), or 'package.module:Class', a scorer of your own.",
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="For chat: address of an OpenAI-compatible service, up to /v1. Texts leave for "
+        "it with mails, numbers and names cut.",
+    )
+    model: str | None = Field(default=None, description="For chat: the model to ask for.")
+    key_variable: str | None = Field(
+        default=None, description="For chat: the environment variable that holds the key."
+    )
+    batch_size: int = Field(default=20, ge=1, le=200, description="For chat: texts per request.")
+    timeout_seconds: float = Field(
+        default=60.0, gt=0, description="For chat: how long to wait for an answer."
+    )
+
+    @model_validator(mode="after")
+    def _chat_needs_an_address(self) -> TextSettings:
+        if self.scorer == "chat" and not (self.endpoint and self.model):
+            raise ValueError("scorer = 'chat' needs endpoint and model")
+        return self
+
+
+class FeatureSettings(_Section):
+    """Which features models read, and how old a snapshot may be."""
+
+    service: str = Field(
+        default="value_v2",
+        pattern=r"^[a-z][a-z0-9_]*_v[1-9][0-9]*$",
+        description="The feature service that models are trained on, see docs/features.md.",
+    )
+    max_age_days: Days = Field(
+        default=35,
+        description="Historical retrieval: a snapshot that is older counts as missing.",
     )
 
 
@@ -351,7 +420,10 @@ class Settings(_Section):
     value: ValueSettings = ValueSettings()
     cadence: CadenceSettings = CadenceSettings()
     model: ModelSettings = ModelSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     gates: GateSettings = GateSettings()
+    features: FeatureSettings = FeatureSettings()
+    texts: TextSettings = TextSettings()
     publish: PublishSettings = PublishSettings()
     engine: EngineSettings = EngineSettings()
     inputs: dict[InputName, InputSettings] = {}

@@ -17,8 +17,11 @@ from clv_pipeline.evaluation.backtest import (
     measure_folds,
     run_fold,
 )
+from clv_pipeline.evaluation.calibration import calibrate_folds
 from clv_pipeline.evaluation.champion import compare_with_champion
-from clv_pipeline.evaluation.gate import Decision, Policy, choose_serving, decide
+from clv_pipeline.evaluation.comparing import PairedBootstrap, Policy, tabulate_comparisons
+from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
+from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import CANDIDATES, COMPLEXITY, ENSEMBLE, PARTS, find_candidate
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 MIN_CUSTOMERS = 50
+# The gate's measures, and the AUC beside them.
+COMPARISON_POLICY = Policy(measures=(*Policy().measures, "auc"))
 
 
 class TrainingRefused(RuntimeError):  # noqa: N818 - the name says what happened, not a fault
@@ -62,6 +67,8 @@ class TrainingResult:
         ``scores.model_leaderboard``'s columns.
     backtest_metrics
         ``scores.backtest_metrics``' columns.
+    calibration, comparisons
+        ``scores.calibration``'s and ``scores.model_comparisons``' columns.
     backtest
         What serves, as it would have answered at the evaluation cutoffs.
     champion_backtest
@@ -81,6 +88,8 @@ class TrainingResult:
     manifest: dict[str, Any]
     leaderboard: pd.DataFrame
     backtest_metrics: pd.DataFrame
+    calibration: pd.DataFrame
+    comparisons: pd.DataFrame
     backtest: tuple[Forecasts, ...]
     champion_backtest: tuple[Forecasts, ...] | None = None
     champion_version: str | None = None
@@ -194,6 +203,7 @@ def train_challenger(
     served: list[Forecasts] = []
     horizons: dict[str, Any] = {}
     refusals: list[str] = []
+    compared: list[pd.DataFrame] = []
     share = 1.0 / len(settings.value.horizons)
     for k, horizon in enumerate(settings.value.horizons):
         bench = Workbench(panel, FitOptions.from_settings(settings, horizon), histories)
@@ -208,8 +218,11 @@ def train_challenger(
                 notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
         results += found
         tell(f"training of {horizon} days", share * (k + 0.6))
-        name, reason = _fit_horizon(model, bench, plan, found, as_of, refusals)
+        bootstrap = PairedBootstrap(COMPARISON_POLICY)
+        name, reason = _fit_horizon(model, bench, plan, found, as_of, refusals, bootstrap)
         served += [result.forecasts(name) for result in found]
+        tell(f"comparing models over {horizon} days", share * (k + 0.9))
+        compared.append(tabulate_comparisons(_backtests(found), name, bootstrap))
         horizons[str(horizon)] = _describe_horizon(model, plan, horizon, name, reason, found)
     if not model.fitted_ and refusals:
         raise TrainingRefused("Training refused: " + " ".join(refusals))
@@ -221,9 +234,11 @@ def train_challenger(
     notes += [f"Horizon {h}: {entry['status']}" for h, entry in horizons.items()]
     notes += [f"No purchase history at {c}: {why}" for c, why in histories.failures.items()]
     _fit_clusters(model, panel, as_of, settings)
-    measured = measure_folds(results)
+    serving = {int(h): str(entry["served_by"]) for h, entry in horizons.items()}
+    measured = measure_folds(results, CostMatrix.from_settings(settings), serving)
     manifest = make_manifest(settings, panel, as_of, run_id, model, horizons, notes)
     leaderboard, metrics = _tables(measured, manifest, as_of, horizons)
+    stamps = {"model_version": manifest["model_version"], "run_id": run_id}
     manifest["figures"] = _figures(leaderboard)
     tell("comparing with the champion", 0.98)
     champion = compare_with_champion(settings.paths.models, panel, as_of, served, manifest)
@@ -233,6 +248,8 @@ def train_challenger(
         manifest,
         leaderboard,
         metrics,
+        calibrate_folds(results).assign(**stamps),
+        pd.concat(compared, ignore_index=True).assign(**stamps),
         tuple(served),
         champion.backtest,
         champion.version,
@@ -281,6 +298,7 @@ def _fit_horizon(
     found: Sequence[FoldResult],
     as_of: Cutoff,
     refusals: list[str],
+    bootstrap: PairedBootstrap,
 ) -> tuple[str, str]:
     """Fit one horizon into the model; return what serves it and why."""
     panel, horizon = bench.panel, bench.options.horizon_days
@@ -317,9 +335,9 @@ def _fit_horizon(
         model.confidence_[horizon] = ("high", "trained and backtested on matured cutoffs")
         servable = [c.name for c in CANDIDATES if c.load is not None] + list(PARTS) + [ENSEMBLE]
         backtests = {
-            n: [r.forecasts(n) for r in found] for n in servable if all(n in r.value for r in found)
+            n: b for n, b in _backtests(found).items() if n in servable and len(b) == len(found)
         }
-        name, reason = choose_serving(backtests, COMPLEXITY, ENSEMBLE, Policy())
+        name, reason = choose_serving(backtests, COMPLEXITY, ENSEMBLE, Policy(), bootstrap)
     else:
         model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
     model.served_by_[horizon] = name
@@ -335,6 +353,12 @@ def _fit_horizon(
             source = bench.matrix(rows, bench.experts(plan.training))
         model.simpler_[horizon] = candidate.make(bench.options).fit(source, y)
     return name, reason
+
+
+def _backtests(found: Sequence[FoldResult]) -> dict[str, list[Forecasts]]:
+    """Return each model's answers, newest cutoff first; slow ones were not asked everywhere."""
+    names = dict.fromkeys(name for result in found for name in result.value)
+    return {n: [r.forecasts(n) for r in found if n in r.value] for n in names}
 
 
 def _describe_horizon(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clv_pipeline.evaluation.metrics import (
+    auc,
     interval_measures,
     purchase_measures,
     value_measures,
 )
+from clv_pipeline.evaluation.money import CostMatrix, retention_money, stake_of, value_money
 from clv_pipeline.models.base import Files, dump_arrays, load_arrays
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
@@ -83,6 +85,8 @@ class FoldResult:
         Name of a slicing to each row's slice.
     blend_rule
         How the blend's rows were kept unseen.
+    stake
+        What each customer would bring at the pace of the past; None where that is unknown.
     """
 
     fold: Fold
@@ -93,6 +97,7 @@ class FoldResult:
     bounds: dict[str, dict[str, Floats]]
     slices: dict[str, NDArray[Any]]
     blend_rule: str
+    stake: Floats | None = None
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -164,13 +169,28 @@ def run_fold(
         {name: np.nan_to_num(v, posinf=0.0) for name, v in value.items()},
         probability,
         {ENSEMBLE: {name: answer[name] for name in BOUNDS}},
-        _slices(rows, bench.panel),
+        _slices(rows, bench.panel)
+        | {"segment": _name_clusters(fitted.model_.level_zero_.clusters_.predict(X))},
         fitted.blend_rule_,
+        stake_of(rows["sum_value"], rows["T"], fold.horizon_days),
     )
 
 
-def measure_folds(results: Sequence[FoldResult]) -> pd.DataFrame:
-    """Return every measure of every model and fold, and of the ensemble by slice.
+def measure_folds(
+    results: Sequence[FoldResult],
+    costs: CostMatrix | None = None,
+    served: Mapping[int, str] | None = None,
+) -> pd.DataFrame:
+    """Return every measure of every model and fold, and by slice for what may serve.
+
+    Parameters
+    ----------
+    results
+        The folds.
+    costs
+        For the measures in money; the documented defaults when None.
+    served
+        By horizon, the model that serves; it and the ensemble are measured by slice.
 
     Returns
     -------
@@ -179,16 +199,21 @@ def measure_folds(results: Sequence[FoldResult]) -> pd.DataFrame:
         ``measure``, ``figure``, ``count_customers``.
     """
     rows: list[dict[str, Any]] = []
+    matrix = costs or CostMatrix()
     for result in results:
         everyone = np.ones(len(result.target), dtype=bool)
         for model in result.value:
-            rows += _measures(result, model, "all", "all", everyone)
+            rows += _measures(result, model, "all", "all", everyone, matrix)
+        serving = (served or {}).get(result.fold.horizon_days, ENSEMBLE)
+        sliced = [name for name in dict.fromkeys((ENSEMBLE, serving)) if name in result.value]
         for name, values in result.slices.items():
             kinds, counts = np.unique(values, return_counts=True)
             for kind in kinds[np.argsort(-counts, kind="stable")][:MAX_SLICE_VALUES]:
                 mask = values == kind
-                if mask.sum() >= MIN_SLICE_ROWS:
-                    rows += _measures(result, ENSEMBLE, name, str(kind), mask)
+                if mask.sum() < MIN_SLICE_ROWS:
+                    continue
+                for model in sliced:
+                    rows += _measures(result, model, name, str(kind), mask, matrix)
     columns = ["model", "horizon_days", "evaluation_date", "slice_name", "slice_value"]
     return pd.DataFrame(rows, columns=[*columns, "measure", "figure", "count_customers"])
 
@@ -248,14 +273,23 @@ def load_forecasts(files: Files) -> tuple[Forecasts, ...]:
 
 
 def _measures(
-    result: FoldResult, model: str, slice_name: str, slice_value: str, mask: NDArray[np.bool_]
+    result: FoldResult,
+    model: str,
+    slice_name: str,
+    slice_value: str,
+    mask: NDArray[np.bool_],
+    costs: CostMatrix,
 ) -> list[dict[str, Any]]:
     actual, happened = result.target.value[mask], result.target.has_purchase[mask]
     figures = value_measures(actual, result.value[model][mask])
+    figures |= value_money(actual, result.value[model][mask], costs)
     if model in result.probability:
-        figures |= purchase_measures(happened, result.probability[model][mask])
+        probability = result.probability[model][mask]
+        figures |= purchase_measures(happened, probability)
+        if result.stake is not None:
+            figures |= retention_money(happened, probability, result.stake[mask], costs)
     elif happened.any() and not happened.all():
-        figures["auc"] = purchase_measures(happened, result.value[model][mask])["auc"]
+        figures["auc"] = auc(happened, result.value[model][mask])
     if model in result.bounds:
         bounds = {name: values[mask] for name, values in result.bounds[model].items()}
         figures |= interval_measures(actual, bounds)
@@ -272,6 +306,10 @@ def _measures(
         }
         for measure, figure in figures.items()
     ]
+
+
+def _name_clusters(numbers: NDArray[np.int64]) -> NDArray[Any]:
+    return np.array([f"cluster {number}" for number in numbers], dtype=object)
 
 
 def _slices(rows: pd.DataFrame, panel: Panel) -> dict[str, NDArray[Any]]:

@@ -4,102 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from clv_pipeline.evaluation.backtest import Forecasts
-from clv_pipeline.evaluation.metrics import (
-    Ranking,
-    auc,
-    normalized_gini,
-    rmse,
-    spearman,
-    total_bias,
+from clv_pipeline.evaluation.comparing import (
+    WORDS,
+    Comparison,
+    PairedBootstrap,
+    Policy,
+    compare,
+    point_advantage,
 )
 
-Verdict = Literal["better", "worse", "same"]
-# Words for reasons, and whether more is better.
-WORDS: dict[str, tuple[str, bool]] = {
-    "normalized_gini": ("normalized Gini", True),
-    "spearman": ("Spearman", True),
-    "rmse": ("RMSE", False),
-    "total_bias": ("absolute total bias", False),
-    "auc": ("AUC of purchase", True),
-}
+__all__ = ["Comparison", "Decision", "Policy", "choose_serving", "compare", "decide"]
 
 MOST_POINTS = 3.0
 # An advantage of so many times its worth needs no bootstrap to be told from noise.
 CLEAR_POINTS = 10.0
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When a difference counts.
-
-    Attributes
-    ----------
-    measures
-        Names of ``WORDS``. Neither MAE nor WAPE is there: both reward predicting zero.
-    confidence
-        Of the bootstrap interval that must exclude 0.
-    least
-        Smaller differences are noise whatever the interval says; RMSE's is relative.
-    worth
-        Advantage that makes one point when a simpler model is weighed against the ensemble; a
-        measure gives or takes three points at most.
-    replicates, seed
-        Of the bootstrap.
-    """
-
-    measures: tuple[str, ...] = ("normalized_gini", "spearman", "rmse", "total_bias")
-    confidence: float = 0.95
-    least: tuple[tuple[str, float], ...] = (
-        ("normalized_gini", 0.003),
-        ("spearman", 0.003),
-        ("rmse", 0.005),
-        ("total_bias", 0.02),
-        ("auc", 0.002),
-    )
-    worth: tuple[tuple[str, float], ...] = (
-        ("normalized_gini", 0.01),
-        ("spearman", 0.01),
-        ("rmse", 0.02),
-        ("total_bias", 0.05),
-        ("auc", 0.01),
-    )
-    replicates: int = 60
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One measure of two models on the same customers, over all shared folds.
-
-    Attributes
-    ----------
-    measure
-        Name.
-    ours, theirs
-        Mean figure over the folds.
-    advantage, low, high
-        How much better ours is (positive is better) with its bootstrap interval; RMSE's is
-        relative to theirs.
-    verdict
-        Whether ours is better or worse beyond noise.
-    """
-
-    measure: str
-    ours: float
-    theirs: float
-    advantage: float
-    low: float
-    high: float
-    verdict: Verdict
-
-    def __str__(self) -> str:
-        return f"{WORDS[self.measure][0]} {self.ours:.3f} against {self.theirs:.3f}"
 
 
 @dataclass(frozen=True)
@@ -119,56 +39,6 @@ class Decision:
     promote: bool
     reason: str
     comparisons: tuple[Comparison, ...] = ()
-
-
-def compare(
-    ours: Sequence[Forecasts], theirs: Sequence[Forecasts], policy: Policy
-) -> tuple[Comparison, ...]:
-    """Compare two models on the customers, cutoffs and horizons that both predicted.
-
-    The paired bootstrap weighs each customer with a Poisson(1) count, the same for both models:
-    drawing with replacement, but for the size of the sample (Chamandy et al. 2012). Folds count
-    alike.
-
-    Returns
-    -------
-    tuple of Comparison
-        One per measure of the policy; empty without anything in common.
-    """
-    pairs = _pairs(ours, theirs)
-    if not pairs:
-        return ()
-    resamples = [_resamples(len(a.actual), policy, k) for k, (a, _) in enumerate(pairs)]
-    found = []
-    for measure in policy.measures:
-        points, draws, figures = [], [], []
-        for (a, b), counts in zip(pairs, resamples, strict=True):
-            if measure == "auc" and not _has_probabilities(a, b):
-                continue
-            one, other = _Scorer(a, measure), _Scorer(b, measure)
-            unit = np.ones(len(a.actual))
-            points.append(_advantage(measure, one(unit), other(unit)))
-            figures.append((one(unit), other(unit)))
-            draws.append([_advantage(measure, one(w), other(w)) for w in counts])
-        if not points:
-            continue
-        spread = np.nanmean(np.array(draws), axis=0)
-        tail = (1 - policy.confidence) / 2
-        low, high = np.quantile(np.nan_to_num(spread), [tail, 1 - tail])
-        mean_ours, mean_theirs = np.nanmean(np.array(figures), axis=0)
-        advantage = float(np.nan_to_num(np.mean(points)))
-        found.append(
-            Comparison(
-                measure,
-                float(mean_ours),
-                float(mean_theirs),
-                advantage,
-                float(low),
-                float(high),
-                _verdict(advantage, float(low), float(high), dict(policy.least)[measure]),
-            )
-        )
-    return tuple(found)
 
 
 def decide(
@@ -238,6 +108,7 @@ def choose_serving(
     complexity: Mapping[str, int],
     ensemble: str,
     policy: Policy,
+    bootstrap: PairedBootstrap | None = None,
 ) -> tuple[str, str]:
     """Choose the simplest model that the ensemble does not beat.
 
@@ -254,6 +125,8 @@ def choose_serving(
         Name of the ensemble.
     policy
         When a difference counts.
+    bootstrap
+        Measures at least what the policy names; shared with whoever compares the same models.
 
     Returns
     -------
@@ -264,10 +137,11 @@ def choose_serving(
         (name for name in backtests if complexity[name] < complexity[ensemble]),
         key=lambda name: (complexity[name], name),
     )
+    seen = bootstrap or PairedBootstrap(policy)
     for name in simpler:
         if _is_clearly_beaten(backtests[ensemble], backtests[name], policy):
             continue
-        found = compare(backtests[ensemble], backtests[name], policy)
+        found = seen.compare(backtests[ensemble], backtests[name], policy.measures)
         better = [c for c in found if c.verdict == "better"]
         worse = [c for c in found if c.verdict == "worse"]
         if not better or _points([*better, *worse], policy) <= 0:
@@ -293,89 +167,12 @@ def _is_clearly_beaten(
 ) -> bool:
     """Whether ours is far ahead on one measure, and behind on none by as much as that is worth."""
     worth = dict(policy.worth)
-    points = []
-    for measure in policy.measures:
-        if measure == "auc":
-            continue
-        figures = [
-            [float(_Scorer(f, measure)(np.ones(len(f.actual)))) for f in forecasts]
-            for forecasts in (ours, theirs)
-        ]
-        mean_ours, mean_theirs = (float(np.mean(values)) for values in figures)
-        points.append(_advantage(measure, mean_ours, mean_theirs) / worth[measure])
+    points = [
+        point_advantage(measure, ours, theirs) / worth[measure]
+        for measure in policy.measures
+        if measure != "auc"
+    ]
     return max(points, default=0.0) >= CLEAR_POINTS and min(points, default=0.0) > -1.0
-
-
-class _Scorer:
-    """One measure of one forecast under any weights, with its sorts done once."""
-
-    def __init__(self, forecasts: Forecasts, measure: str) -> None:
-        self.forecasts = forecasts
-        self.measure = measure
-        if measure in ("normalized_gini", "spearman"):
-            self.rankings = (Ranking(forecasts.actual), Ranking(forecasts.value))
-
-    def __call__(self, counts: NDArray[Any]) -> float:
-        f, weights = self.forecasts, counts.astype(np.float64)
-        if self.measure == "normalized_gini":
-            return normalized_gini(f.actual, f.value, weights, rankings=self.rankings)
-        if self.measure == "spearman":
-            return spearman(f.actual, f.value, weights, rankings=self.rankings)
-        if self.measure == "rmse":
-            return rmse(f.actual, f.value, weights)
-        if self.measure == "total_bias":
-            return abs(total_bias(f.actual, f.value, weights))
-        return auc(f.bought, f.probability, weights)
-
-
-def _resamples(n: int, policy: Policy, fold: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng([policy.seed, fold])
-    return rng.poisson(1.0, (policy.replicates, n)).astype(np.uint8)
-
-
-def _pairs(
-    ours: Sequence[Forecasts], theirs: Sequence[Forecasts]
-) -> list[tuple[Forecasts, Forecasts]]:
-    others = {(f.horizon_days, f.evaluation): f for f in theirs}
-    found = []
-    for a in ours:
-        b = others.get((a.horizon_days, a.evaluation))
-        if b is None:
-            continue
-        _, i, j = np.intersect1d(a.keys, b.keys, return_indices=True)
-        if len(i):
-            found.append((_take(a, i), _take(b, j)))
-    return found
-
-
-def _take(f: Forecasts, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Forecasts:
-    return Forecasts(
-        f.horizon_days,
-        f.evaluation,
-        f.keys[rows],
-        f.actual[rows],
-        f.bought[rows],
-        f.value[rows],
-        f.probability[rows],
-    )
-
-
-def _has_probabilities(a: Forecasts, b: Forecasts) -> bool:
-    return bool(np.isfinite(a.probability).all() and np.isfinite(b.probability).all())
-
-
-def _advantage(measure: str, ours: float, theirs: float) -> float:
-    if measure == "rmse":
-        return (theirs - ours) / theirs if theirs > 0 else 0.0
-    return ours - theirs if WORDS[measure][1] else theirs - ours
-
-
-def _verdict(advantage: float, low: float, high: float, least: float) -> Verdict:
-    if low > 0 and advantage >= least:
-        return "better"
-    if high < 0 and advantage <= -least:
-        return "worse"
-    return "same"
 
 
 def _points(comparisons: Sequence[Comparison], policy: Policy) -> float:

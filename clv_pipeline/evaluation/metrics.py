@@ -282,20 +282,53 @@ def value_measures(actual: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
     }
 
 
+def operating_threshold(probability: ArrayLike) -> float:
+    """Return the probability from which on customers are called buyers.
+
+    As many are called as are expected to buy: the sum of the probabilities, rounded. It needs no
+    outcome, so it can be used on the cutoff that it is judged on. Infinity where nobody is
+    expected.
+    """
+    p = np.clip(np.asarray(probability, dtype=np.float64), 0.0, 1.0)
+    k = round(float(p.sum()))
+    return float(np.partition(p, len(p) - k)[len(p) - k]) if k else float("inf")
+
+
 def purchase_measures(
-    happened: ArrayLike, probability: ArrayLike, threshold: float = 0.5
+    happened: ArrayLike, probability: ArrayLike, threshold: float | None = None
 ) -> dict[str, float]:
-    """Return every measure of a predicted purchase probability, by name."""
-    precision, recall, f1 = precision_recall_f1(happened, probability, threshold)
+    """Return every measure of a predicted purchase probability, and of churn, by name.
+
+    Churn is no purchase; its AUC, Brier score, log loss and calibration error are those of the
+    purchase.
+
+    Parameters
+    ----------
+    happened, probability
+        Shape (n,) with n >= 1.
+    threshold
+        From which on a purchase is called; ``operating_threshold`` when None.
+    """
+    y, p = _arrays(happened, probability)
+    chosen = operating_threshold(p) if threshold is None else threshold
+    precision, recall, f1 = precision_recall_f1(y, p, chosen)
+    # Whoever is not called a buyer is called churned: > 1 - threshold, but for rounding.
+    lost, called = 1.0 - y, (p < chosen).astype(np.float64)
+    churn_precision, churn_recall, churn_f1 = precision_recall_f1(lost, called, 0.5)
     return {
-        "auc": auc(happened, probability),
-        "average_precision": average_precision(happened, probability),
-        "brier": brier(happened, probability),
-        "log_loss": log_loss(happened, probability),
-        "calibration_error": calibration_error(happened, probability),
+        "auc": auc(y, p),
+        "average_precision": average_precision(y, p),
+        "brier": brier(y, p),
+        "log_loss": log_loss(y, p),
+        "calibration_error": calibration_error(y, p),
+        "threshold": chosen if np.isfinite(chosen) else 1.0,
         "precision": precision,
         "recall": recall,
         "f1": f1,
+        "churn_average_precision": average_precision(lost, 1.0 - p),
+        "churn_precision": churn_precision,
+        "churn_recall": churn_recall,
+        "churn_f1": churn_f1,
     }
 
 

@@ -1,0 +1,133 @@
+"""The tables that say whether the model is any good, and why: columns, types and meaning."""
+
+from __future__ import annotations
+
+from clv_pipeline.tables import Column, Table
+
+_MODEL = Column("model", "VARCHAR", "Name of the model or baseline.")
+_HORIZON = Column("horizon_days", "INTEGER", "Days after the cutoff that are predicted.")
+_EVALUATION = Column("evaluation_date", "DATE", "The cutoff that was predicted.")
+_CUTOFF = Column("cutoff_date", "DATE", "The business day up to and including which was known.")
+_VERSION = Column("model_version", "VARCHAR", "The version of the model.")
+_RUN = Column("run_id", "VARCHAR", "The run that wrote the row.")
+
+EVALUATION_TABLES: dict[str, Table] = {
+    "calibration": Table(
+        "Predicted against actual in tenths of the customers, by prediction.",
+        (
+            _MODEL,
+            _HORIZON,
+            _EVALUATION,
+            Column("target", "VARCHAR", "'value', or 'purchase': at least one order."),
+            Column("bin", "INTEGER", "1 holds the lowest predictions, 10 the highest."),
+            Column("count_customers", "BIGINT", "Customers in the bin."),
+            Column("mean_predicted", "DOUBLE", "Mean predicted value, or probability."),
+            Column("mean_actual", "DOUBLE", "Mean actual value, or share with an order."),
+            Column("rmse", "DOUBLE", "Root mean squared error within the bin."),
+            Column("share_of_predicted", "DOUBLE", "Share of the predicted total in the bin."),
+            Column("share_of_actual", "DOUBLE", "Share of the actual total; null without any."),
+            _VERSION,
+            _RUN,
+        ),
+    ),
+    "model_comparisons": Table(
+        "Whether what serves a horizon beats another model, by a paired bootstrap.",
+        (
+            _HORIZON,
+            Column("model", "VARCHAR", "What serves the horizon."),
+            Column("other_model", "VARCHAR", "What it is compared with."),
+            Column("measure", "VARCHAR", "Name of the measure; total_bias is absolute here."),
+            Column("count_cutoffs", "BIGINT", "Cutoffs on which both were asked."),
+            Column("count_cutoffs_better", "BIGINT", "Those on which what serves is better."),
+            Column("figure", "DOUBLE", "Mean over the cutoffs of what serves."),
+            Column("other_figure", "DOUBLE", "Mean over the cutoffs of the other model."),
+            Column(
+                "advantage",
+                "DOUBLE",
+                "How much better what serves is (positive is better); RMSE's is relative.",
+            ),
+            Column("advantage_low", "DOUBLE", "Lower end of the 95 % interval over customers."),
+            Column("advantage_high", "DOUBLE", "Upper end of the 95 % interval over customers."),
+            Column(
+                "advantage_low_cutoffs",
+                "DOUBLE",
+                "Lower end when cutoffs are drawn, too: what to expect of another cutoff.",
+            ),
+            Column("advantage_high_cutoffs", "DOUBLE", "Upper end when cutoffs are drawn, too."),
+            Column(
+                "probability_better",
+                "DOUBLE",
+                "Share of the resamples of customers and cutoffs in which what serves is better.",
+            ),
+            Column(
+                "verdict",
+                "VARCHAR",
+                "better or worse: the interval over customers excludes 0 and the difference is "
+                "worth something; same otherwise.",
+            ),
+            _VERSION,
+            _RUN,
+        ),
+    ),
+    "feature_effects": Table(
+        "What drives the predicted values: the effects of one driver over one horizon on the "
+        "customers of a segment.",
+        (
+            _CUTOFF,
+            _HORIZON,
+            Column("segment", "VARCHAR", "The action segment; 'all' for every customer."),
+            Column("driver", "VARCHAR", "The feature."),
+            Column("concept", "VARCHAR", "What it is about: recency, frequency, spend, ..."),
+            Column("driver_rank", "INTEGER", "1 is the driver with the largest mean effect."),
+            Column(
+                "mean_absolute_effect",
+                "DOUBLE",
+                "Mean size of the effect on a customer's value, reporting currency.",
+            ),
+            Column(
+                "mean_effect",
+                "DOUBLE",
+                "Mean effect against the reference customer, reporting currency.",
+            ),
+            Column("share", "DOUBLE", "Share of the sizes of all drivers' effects, 0 to 1."),
+            Column(
+                "direction",
+                "VARCHAR",
+                "up: more of it, more value; down: the reverse; mixed: neither, or no number.",
+            ),
+            Column(
+                "correlation",
+                "DOUBLE",
+                "Rank correlation of the feature with its effect; null where it is not defined.",
+            ),
+            Column("count_customers", "BIGINT", "Customers whose effects were taken, a sample."),
+            Column(
+                "method",
+                "VARCHAR",
+                "How the values were taken apart: tree_shap, shapley, linear or surrogate_tree.",
+            ),
+            Column(
+                "fidelity",
+                "DOUBLE",
+                "Share of the variance of the values that the effects explain before what is left "
+                "is spread; for a surrogate tree, how well it stands in for the model.",
+            ),
+            _VERSION,
+            _RUN,
+        ),
+    ),
+    "partial_dependence": Table(
+        "How the mean predicted value moves with one feature, everything else as it is.",
+        (
+            _CUTOFF,
+            _HORIZON,
+            Column("driver", "VARCHAR", "The feature."),
+            Column("point", "INTEGER", "Position on the grid, lowest value first."),
+            Column("driver_value", "DOUBLE", "The value that the feature was set to."),
+            Column("mean_predicted", "DOUBLE", "Mean predicted value then, reporting currency."),
+            Column("count_customers", "BIGINT", "Customers that were asked about, a sample."),
+            _VERSION,
+            _RUN,
+        ),
+    ),
+}
