@@ -22,6 +22,12 @@ TABLES = (
     "customer_clv_history",
     "segment_profile",
     "model_leaderboard",
+    "backtest_metrics",
+    "calibration",
+    "model_comparisons",
+    "matured_predictions",
+    "feature_effects",
+    "partial_dependence",
     "data_quality",
     "pipeline_runs",
 )

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from clv_pipeline.dbt_yaml import SOURCES
+from clv_pipeline.evaluation_tables import EVALUATION_TABLES
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
@@ -270,8 +271,9 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE clv.segment_profile AS SELECT segment, count(*) AS count_customers "
         "FROM scores.customer_standing GROUP BY 1"
     )
-    for name in ("model_leaderboard",):
+    for name in ("model_leaderboard", "backtest_metrics", *EVALUATION_TABLES):
         connection.execute(f"CREATE TABLE clv.{name} AS FROM scores.{name}")
+    connection.execute("CREATE TABLE clv.matured_predictions (cutoff_date DATE, run_id VARCHAR)")
     for name in ("data_quality", "pipeline_runs"):
         connection.execute(f"CREATE TABLE clv.{name} AS FROM ops.{name}")
 

@@ -1,0 +1,19 @@
+select
+    horizon_days,
+    model,
+    other_model,
+    measure,
+    count_cutoffs,
+    count_cutoffs_better,
+    figure,
+    other_figure,
+    advantage,
+    advantage_low,
+    advantage_high,
+    advantage_low_cutoffs,
+    advantage_high_cutoffs,
+    probability_better,
+    verdict,
+    model_version,
+    run_id
+from {{ source('scores', 'model_comparisons') }}

@@ -1,0 +1,116 @@
+"""How predictions turned out: the mart against pandas and the project's own measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clv_pipeline.evaluation.metrics import coverage, mae, normalized_gini, total_bias
+from clv_pipeline.settings import Settings, build_settings
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.transform import build_stages, dbt_variables, run_dbt
+from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
+from tests.support import fill_raw
+
+EARLY, LATE = Cutoff.parse("2024-03-01"), Cutoff.parse("2024-03-31")
+CUSTOMERS = [f"c{k}" for k in range(40)]
+
+
+def transactions() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    first = pd.DataFrame(
+        {
+            "user_id": CUSTOMERS,
+            "ts": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 59, 40), unit="D"),
+        }
+    )
+    later = pd.DataFrame(
+        {
+            "user_id": rng.choice(CUSTOMERS, 90),
+            "ts": pd.Timestamp("2024-03-02") + pd.to_timedelta(rng.integers(0, 80, 90), unit="D"),
+        }
+    )
+    rows = pd.concat([first, later], ignore_index=True)
+    return rows.assign(amount=rng.integers(1, 20, len(rows)).astype(float))
+
+
+def predict(settings: Settings, cutoff: Cutoff, run_id: str) -> pd.DataFrame:
+    rng = np.random.default_rng(cutoff.day.day)
+    parts = []
+    for horizon in (30, 60):
+        value = rng.integers(0, 25, len(CUSTOMERS)).astype(float)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "customer_id": CUSTOMERS,
+                    "cutoff_date": cutoff.day,
+                    "horizon_days": horizon,
+                    "clv": value,
+                    "clv_p10": value * 0.2,
+                    "clv_p90": value * 1.8,
+                    "probability_purchase": 0.4,
+                    "model_version": "m",
+                    "run_id": run_id,
+                }
+            )
+        )
+    frame = pd.concat(parts, ignore_index=True)
+    with open_warehouse(settings) as connection:
+        replace_rows(connection, "scores.customer_predictions", frame, {"cutoff_date": cutoff.day})
+    return frame
+
+
+def review(settings: Settings, data_through: Cutoff) -> pd.DataFrame:
+    variables = dbt_variables(settings, [data_through], data_through, "run")
+    run_dbt(settings, ["build", "--select", "matured_predictions"], variables)
+    with open_warehouse(settings, read_only=True) as connection:
+        return read_frame(connection, "SELECT * FROM clv.matured_predictions ORDER BY ALL")
+
+
+def test_predictions_are_reviewed_once_their_label_has_matured(tmp_path: Path) -> None:
+    settings = build_settings(tmp_path, {"value": {"horizons": [30, 60]}})
+    fill_raw(settings, {"transactions": transactions()})
+    stages = ["staging", "intermediate", "as_of"]
+    build_stages(settings, [EARLY, LATE], LATE.shift(60), "run", stages)
+    late = predict(settings, LATE, "first")
+    predict(settings, EARLY, "first")
+    first = review(settings, LATE.shift(30))
+    pairs = set(zip(first["cutoff_date"].dt.date, first["horizon_days"], strict=True))
+    assert pairs == {(EARLY.day, 30), (EARLY.day, 60), (LATE.day, 30)}
+
+    # One cutoff is scored again, and a label has matured since.
+    predictions = pd.concat([late, predict(settings, EARLY, "second")], ignore_index=True)
+    found = review(settings, LATE.shift(60))
+    assert len(found.drop_duplicates(["cutoff_date", "horizon_days"])) == 4
+    runs = found.groupby(found["cutoff_date"].dt.date)["run_id"].unique()
+    assert list(runs[EARLY.day]) == ["second"]
+    assert list(runs[LATE.day]) == ["first"]
+
+    orders = transactions()
+    first_month = orders.groupby("user_id")["ts"].min().dt.strftime("%Y-%m")
+    for (cutoff, horizon), rows in predictions.groupby(["cutoff_date", "horizon_days"]):
+        start = pd.Timestamp(cutoff)
+        window = orders[
+            (orders["ts"] > start) & (orders["ts"] <= start + pd.Timedelta(days=horizon))
+        ]
+        actual = window.groupby("user_id")["amount"].sum().reindex(rows["customer_id"]).fillna(0.0)
+        rows = rows.assign(actual=actual.to_numpy(), cohort=rows["customer_id"].map(first_month))
+        groups = {"all": rows, **dict(tuple(rows.groupby("cohort")))}
+        is_pair = (found["cutoff_date"] == start) & (found["horizon_days"] == horizon)
+        table = found[is_pair].set_index("cohort")
+        assert set(table.index) == set(groups)
+        for name, group in groups.items():
+            y, p, line = group["actual"], group["clv"], table.loc[name]
+            assert line["count_customers"] == len(group)
+            assert line["sum_actual"] == pytest.approx(y.sum())
+            assert line["total_bias"] == pytest.approx(total_bias(y, p))
+            assert line["mean_absolute_error"] == pytest.approx(mae(y, p))
+            assert line["normalized_gini"] == pytest.approx(normalized_gini(y, p), abs=1e-6)
+            assert line["coverage_80"] == pytest.approx(
+                coverage(y, group["clv_p10"], group["clv_p90"])
+            )
+            assert line["expected_buyers"] == pytest.approx(0.4 * len(group))
+            assert line["actual_buyers"] == (y > 0).sum()
