@@ -27,7 +27,6 @@ from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import CANDIDATES, COMPLEXITY, ENSEMBLE, PARTS, find_candidate
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
-from clv_pipeline.models.ensemble import Blend
 from clv_pipeline.models.fold import (
     FittedHorizon,
     Histories,
@@ -38,7 +37,7 @@ from clv_pipeline.models.fold import (
 from clv_pipeline.models.manifest import make_manifest
 from clv_pipeline.models.panel import Panel, PanelError
 from clv_pipeline.settings import Settings
-from clv_pipeline.timeline import Cutoff, Fold, backtest_folds, training_cutoffs, union_cutoffs
+from clv_pipeline.timeline import Cutoff, Fold, backtest_folds, learning_cutoffs, union_cutoffs
 
 if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
@@ -82,6 +81,8 @@ class TrainingResult:
         Whether the champion was made with the same settings, features and code.
     notes
         Sentences on what could not be done.
+    folds
+        Every model's answers at the evaluation cutoffs.
     """
 
     model: CLVModel
@@ -96,6 +97,7 @@ class TrainingResult:
     champion_as_of: Cutoff | None = None
     is_same_recipe: bool = False
     notes: tuple[str, ...] = field(default=())
+    folds: tuple[FoldResult, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def plan_horizon(settings: Settings, as_of: Cutoff, horizon_days: int, first_day
     }
 
     def matured_at(cutoffs: Sequence[Cutoff]) -> tuple[Cutoff, ...]:
-        return training_cutoffs(cutoffs[-1], horizon_days, **common) if cutoffs else ()
+        return learning_cutoffs(cutoffs[-1], horizon_days, **common) if cutoffs else ()
 
-    training = training_cutoffs(as_of, horizon_days, **common)
+    training = learning_cutoffs(as_of, horizon_days, **common)
     folds = backtest_folds(
         as_of,
         horizon_days,
@@ -256,6 +258,7 @@ def train_challenger(
         champion.as_of,
         champion.is_same_recipe,
         (*notes, *champion.notes),
+        tuple(results),
     )
 
 
@@ -342,7 +345,7 @@ def _fit_horizon(
         model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
     model.served_by_[horizon] = name
     if name in PARTS:
-        fitted.model_.value_blend_ = Blend.given({name: 1.0})
+        fitted.model_.serve(name)
     elif name != ENSEMBLE:
         candidate = find_candidate(name)
         rows, y = panel.for_cutoffs(plan.training).matrix(horizon)

@@ -6,10 +6,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from clv_pipeline.orchestration import learning
+from clv_pipeline.orchestration import figures, learning
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained, stage_asset
 from clv_pipeline.orchestration.partitions import run_cutoff
-from clv_pipeline.orchestration.previews import SUMMARY, describe_rows, plot_bars, preview
+from clv_pipeline.orchestration.previews import (
+    SUMMARY,
+    describe_rows,
+    plot_bars,
+    preview,
+    show_image,
+)
 from clv_pipeline.orchestration.project import Project
 
 GROUP = "model"
@@ -17,7 +23,15 @@ CHALLENGER = dg.AssetKey("challenger_model")
 CHAMPION = dg.AssetKey("champion_model")
 LEADERBOARD = dg.AssetKey(["scores", "model_leaderboard"])
 METRICS = dg.AssetKey(["scores", "backtest_metrics"])
-TRAINING_ASSETS = (CHALLENGER, CHAMPION, LEADERBOARD, METRICS)
+CALIBRATION = dg.AssetKey(["scores", "calibration"])
+COMPARISONS = dg.AssetKey(["scores", "model_comparisons"])
+FIGURES = {
+    LEADERBOARD: "How good each model and baseline was on later cutoffs.",
+    METRICS: "Every measure of every model, by slice of customers.",
+    CALIBRATION: "Predicted against actual in tenths of the customers.",
+    COMPARISONS: "Whether what serves beats each other model beyond noise.",
+}
+TRAINING_ASSETS = (CHALLENGER, CHAMPION, *FIGURES)
 FEATURES = dg.AssetKey(["features", "customer_features"])
 LABELS = dg.AssetKey(["as_of", "customer_labels"])
 
@@ -125,10 +139,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
                 kinds={"python", "duckdb"},
                 description=text,
             )
-            for key, text in (
-                (LEADERBOARD, "How good each model and baseline was on later cutoffs."),
-                (METRICS, "Every measure of every model, by slice of customers."),
-            )
+            for key, text in FIGURES.items()
         ],
         partitions_def=partitions,
         backfill_policy=BACKFILL,
@@ -137,15 +148,25 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
     )
     def leaderboard(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Any:
         with explained():
-            board, count_metrics = learning.post_figures(project.settings)
+            posted = figures.post_figures(project.settings)
+        board = posted.tables["model_leaderboard"]
         summary = f"{board['model'].nunique()} models compared"
-        yield dg.MaterializeResult(
-            asset_key=LEADERBOARD,
-            metadata={**describe_rows(len(board), summary), **_show_board(board)},
-        )
-        yield dg.MaterializeResult(
-            asset_key=METRICS, metadata=describe_rows(count_metrics, summary)
-        )
+        plots = {title: show_image(png, title=title) for title, png in posted.plots.items()}
+        shown = {
+            LEADERBOARD: _show_board(board)
+            | {name: plots[name] for name in ("Lorenz and lift",) if name in plots},
+            CALIBRATION: {n: plots[n] for n in ("Calibration", "Residuals") if n in plots},
+            COMPARISONS: _show_comparisons(posted.tables.get("model_comparisons")),
+        }
+        for key in FIGURES:
+            frame = posted.tables.get(key.path[-1])
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    **describe_rows(0 if frame is None else len(frame), summary),
+                    **shown.get(key, {}),
+                },
+            )
 
     return [challenger_model, champion_model, leaderboard]
 
@@ -167,4 +188,25 @@ def _show_board(board: Any) -> dict[str, Any]:
             title=f"Normalized Gini over {days} days at {longest['evaluation_date'].iloc[0]}",
             marked=None if serving.empty else str(serving.iloc[0]),
         ),
+    }
+
+
+def _show_comparisons(found: Any) -> dict[str, Any]:
+    if found is None or found.empty:
+        return {}
+    longest = found[found["horizon_days"] == found["horizon_days"].max()]
+    gini = longest[longest["measure"] == "normalized_gini"].sort_values("advantage")
+    columns = [
+        "other_model",
+        "advantage",
+        "advantage_low",
+        "advantage_high",
+        "probability_better",
+        "verdict",
+    ]
+    days, serves = int(longest["horizon_days"].iloc[0]), longest["model"].iloc[0]
+    return {
+        "what it is": f"Advantage of {serves} in normalized Gini over {days} days, with its 95 % "
+        "interval over customers",
+        "comparisons": preview(gini[columns], rows=20),
     }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from clv_pipeline.ingest.contract import CONTRACTS
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -23,6 +25,15 @@ _SAME_IN_EACH_ROW = ("cutoff_date", "horizon_days", "model_version", "run_id")
 def describe_rows(count: int, summary: str) -> dict[str, Any]:
     """Return the metadata that every asset carries: how many rows, and a line for the progress."""
     return {ROW_COUNT: dg.MetadataValue.int(int(count)), SUMMARY: summary}
+
+
+def personal_columns() -> list[str]:
+    """Return the names of columns that say something personal, in any table."""
+    from clv_pipeline.features.registry import load_features
+
+    landed = {f.name for contract in CONTRACTS.values() for f in contract.fields if f.personal}
+    derived = {f.name for f in load_features() if {"personal", "protected"} & set(f.tags)}
+    return sorted(landed | derived)
 
 
 def preview(frame: "pd.DataFrame", rows: int = 5) -> dg.MarkdownMetadataValue:
@@ -65,7 +76,12 @@ def plot(
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    image = base64.b64encode(buffer.getvalue()).decode()
+    return show_image(buffer.getvalue(), title=title)
+
+
+def show_image(png: bytes, *, title: str) -> dg.MarkdownMetadataValue:
+    """Return a PNG as a markdown image."""
+    image = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{image})")
 
 
