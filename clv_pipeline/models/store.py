@@ -125,7 +125,7 @@ def load_model(folder: Path, version: str) -> tuple[CLVModel, dict[str, Any]]:
     files, manifest = load_files(folder, version)
     try:
         return CLVModel.from_files(files), manifest
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a release before or after this one may have written
         raise ModelStoreError(
             f"Model {version} was saved by a release that this one can't read ({error}). "
             "Train again."
@@ -169,6 +169,42 @@ def load_champion(folder: Path) -> tuple[CLVModel, dict[str, Any]]:
     return load_model(folder, version)
 
 
+def load_serving(folder: Path) -> tuple[CLVModel, dict[str, Any], str | None]:
+    """Read the champion, or the version that stands in for one that can't be read.
+
+    Its predecessors stand in first, newest first, then any other version, newest first.
+
+    Returns
+    -------
+    tuple
+        The model, its manifest, and a sentence where it is not the champion.
+
+    Raises
+    ------
+    ModelStoreError
+        If none has been promoted yet, or none can be read.
+    """
+    why, line = "", []
+    try:
+        pointer = _read_pointer(folder)
+        if pointer is None:
+            raise ModelStoreError("No model has been promoted yet: run `clv train` first.")
+        line = [str(version) for version in pointer["line"]]
+        return *load_model(folder, line[-1]), None
+    except ModelStoreError as error:
+        if not (folder / CHAMPION).exists():
+            raise
+        why = str(error)
+    others = [str(manifest["model_version"]) for manifest in reversed(list_models(folder))]
+    for version in dict.fromkeys([*reversed(line[:-1]), *others]):
+        try:
+            model, manifest = load_model(folder, version)
+        except ModelStoreError:
+            continue
+        return model, manifest, f"The champion can't be read, so {version} serves. {why}"
+    raise ModelStoreError(f"No model can be read: run `clv train`. {why}")
+
+
 def promote(folder: Path, version: str, reason: str, run_id: str) -> None:
     """Let a version serve, after checking that it is whole, and keep the history.
 
@@ -178,7 +214,10 @@ def promote(folder: Path, version: str, reason: str, run_id: str) -> None:
         If the version is missing or damaged.
     """
     load_model(folder, version)
-    pointer = _read_pointer(folder) or {}
+    try:
+        pointer = _read_pointer(folder) or {}
+    except ModelStoreError:  # what it said is lost; the line begins anew
+        pointer = {}
     if pointer.get("model_version") != version:
         _serve(folder, pointer, version, [*pointer.get("line", []), version], reason, run_id)
 

@@ -19,7 +19,7 @@ from clv_pipeline.orchestration.code_location import build_definitions
 from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.partitions import data_days
 from clv_pipeline.orchestration.project import tidy_killed_runs
-from clv_pipeline.orchestration.running import Runner, RunOutcome
+from clv_pipeline.orchestration.running import RunFailedError, Runner, RunOutcome
 from clv_pipeline.orchestration.tables_view import print_frame, read_published
 from clv_pipeline.progress import Progress
 from clv_pipeline.settings import Settings
@@ -44,18 +44,45 @@ def hold_runner(settings: Settings, progress: Progress | None = None) -> Iterato
 
 
 def run(runner: Runner, cutoff: Cutoff | None, train: bool | None) -> None:
-    """Score and publish one cutoff; train first when asked to, or when there is no champion."""
+    """Score and publish one cutoff; train first when asked to, or when no model can be read.
+
+    Raises
+    ------
+    RunFailedError
+        If a job failed. When only training did, the champion has scored and was published before.
+    """
+    can_score = find_obstacle(runner.settings) is None
+    jobs = [SCORING_JOB]
+    if train or (train is None and not can_score):
+        jobs.insert(0, TRAINING_JOB)
+    cutoff, run_id = choose_cutoff(runner, cutoff)
+    failure: RunFailedError | None = None
+    for job in jobs:
+        try:
+            run_job(runner, job, cutoff, run_id)
+        except RunFailedError as error:
+            if job != TRAINING_JOB or not can_score:
+                raise
+            failure = error
+            runner.progress.say(f"{error} Scoring goes on with the champion.")
+        run_id = None
+    say_where(runner)
+    if failure is not None:
+        raise RunFailedError(
+            f"The champion has scored and the tables are published, but training failed: {failure}"
+        )
+
+
+def find_obstacle(settings: Settings) -> str | None:
+    """Say why nothing could score now; None where the champion, or one in its place, can."""
     # Models bring XGBoost and scikit-learn with them, which takes seconds.
     from clv_pipeline.models import store
 
-    jobs = [SCORING_JOB]
-    if train or (train is None and store.champion_version(runner.settings.paths.models) is None):
-        jobs.insert(0, TRAINING_JOB)
-    cutoff, run_id = choose_cutoff(runner, cutoff)
-    for job in jobs:
-        run_job(runner, job, cutoff, run_id)
-        run_id = None
-    say_where(runner)
+    try:
+        store.load_serving(settings.paths.models)
+    except store.ModelStoreError as error:
+        return str(error)
+    return None
 
 
 def train(runner: Runner, cutoff: Cutoff | None) -> None:

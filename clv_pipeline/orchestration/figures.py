@@ -99,7 +99,11 @@ def post_figures(settings: Settings) -> PostedFigures:
     folder = settings.paths.models
     challenger = json.loads((folder / CHALLENGER).read_text(encoding="utf-8"))
     newest = str(challenger["model_version"])
-    versions = dict.fromkeys([store.champion_version(folder), newest])
+    try:
+        champion = store.champion_version(folder)
+    except store.ModelStoreError:
+        champion = None
+    versions = dict.fromkeys([champion, newest])
     posted = PostedFigures({})
     with open_warehouse(settings) as connection:
         for version in filter(None, versions):

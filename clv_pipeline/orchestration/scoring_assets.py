@@ -9,6 +9,7 @@ from clv_pipeline.orchestration.checks import describe_gate
 from clv_pipeline.orchestration.common import explained, stage_asset
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import (
+    SUMMARY,
     describe_rows,
     plot_bars,
     plot_histogram,
@@ -52,9 +53,16 @@ def build_scoring_assets(
     def customer_predictions(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
+        notes: list[str] = []
         with explained():
-            predictions = serving.score(project.settings, run_cutoff(context), context.run.run_id)
-        return dg.MaterializeResult(metadata=_show_predictions(predictions))
+            predictions = serving.score(
+                project.settings, run_cutoff(context), context.run.run_id, notes.append
+            )
+        metadata = _show_predictions(predictions)
+        for note in notes:
+            context.log.warning(note)
+            metadata |= {SUMMARY: f"{metadata[SUMMARY]}. {note}", "stand-in": note}
+        return dg.MaterializeResult(metadata=metadata)
 
     @stage_asset(
         key=STANDING,

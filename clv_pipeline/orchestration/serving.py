@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +45,18 @@ class PublicationOutcome:
     refusal: str | None = None
 
 
-def score(settings: Settings, cutoff: Cutoff, run_id: str) -> pd.DataFrame:
+def score(
+    settings: Settings,
+    cutoff: Cutoff,
+    run_id: str,
+    warn: Callable[[str], object] | None = None,
+) -> pd.DataFrame:
     """Let the champion answer for every customer of a cutoff, and keep it in ``scores``.
+
+    Parameters
+    ----------
+    warn
+        Told in a sentence when another version stands in for a champion that can't be read.
 
     Raises
     ------
@@ -55,7 +66,9 @@ def score(settings: Settings, cutoff: Cutoff, run_id: str) -> pd.DataFrame:
     from clv_pipeline.models import store
     from clv_pipeline.scoring import score_customers
 
-    model, manifest = store.load_champion(settings.paths.models)
+    model, manifest, note = store.load_serving(settings.paths.models)
+    if note is not None and warn is not None:
+        warn(note)
     features = _read_cutoff(settings, "features.customer_features", cutoff)
     predictions = score_customers(model, features, settings, run_id, str(manifest["model_version"]))
     with open_warehouse(settings) as connection:

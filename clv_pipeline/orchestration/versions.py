@@ -17,7 +17,10 @@ MEASURES = ("normalized_gini", "spearman", "rmse", "total_bias", "top_10_capture
 def list_versions(settings: Settings) -> pd.DataFrame:
     """Return a row per version with the figures of its longest backtested horizon, newest first."""
     folder = settings.paths.models
-    champion = store.champion_version(folder)
+    try:
+        champion = store.champion_version(folder)
+    except store.ModelStoreError:  # listed all the same, so that one can be promoted
+        champion = None
     rows = []
     for manifest in reversed(store.list_models(folder)):
         version = manifest["model_version"]

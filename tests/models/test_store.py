@@ -135,6 +135,57 @@ def test_a_damaged_pointer_is_refused(folder, text):
         store.champion_version(folder)
 
 
+def test_a_damaged_pointer_is_mended_by_naming_a_version(folder):
+    store.promote(folder, "2024-01-31-aaaaaaaa", "first", "r1")
+    (folder / store.CHAMPION).write_text("{")
+    store.promote(folder, "2024-02-29-bbbbbbbb", "named by hand", "r2")
+    assert store.champion_version(folder) == "2024-02-29-bbbbbbbb"
+
+
+def test_without_a_promotion_nothing_stands_in(folder):
+    with pytest.raises(ModelStoreError, match="has been promoted yet"):
+        store.load_serving(folder)
+
+
+def test_the_champion_serves_and_says_nothing(folder):
+    store.promote(folder, "2024-01-31-aaaaaaaa", "first", "r1")
+    _, manifest, note = store.load_serving(folder)
+    assert (manifest["model_version"], note) == ("2024-01-31-aaaaaaaa", None)
+
+
+@pytest.mark.parametrize("damage", ["file", "pointer", "release"])
+def test_another_version_stands_in_for_a_champion_that_cannot_be_read(folder, damage, monkeypatch):
+    for version in ("2024-01-31-aaaaaaaa", "2024-02-29-bbbbbbbb"):
+        store.promote(folder, version, "better", "r")
+    expected = "2024-01-31-aaaaaaaa"
+    if damage == "file":
+        (folder / "2024-02-29-bbbbbbbb" / "model.json").write_bytes(b"{}")
+    elif damage == "pointer":
+        (folder / store.CHAMPION).write_text("[]")
+        expected = "2024-02-29-bbbbbbbb"  # whose line is lost: the newest one
+    else:
+        read, asked = CLVModel.from_files, []
+
+        def from_files(files):
+            asked.append(files)
+            if len(asked) == 1:
+                raise AttributeError("saved by a release that had no such thing")
+            return read(files)
+
+        monkeypatch.setattr(CLVModel, "from_files", from_files)
+    _, manifest, note = store.load_serving(folder)
+    assert manifest["model_version"] == expected
+    assert f"{expected} serves" in note
+
+
+def test_when_no_version_can_be_read_it_says_what_to_do(folder):
+    store.promote(folder, "2024-01-31-aaaaaaaa", "first", "r1")
+    for path in folder.glob("*/model.json"):
+        path.write_bytes(b"{}")
+    with pytest.raises(ModelStoreError, match="No model can be read: run `clv train`"):
+        store.load_serving(folder)
+
+
 def test_nothing_is_pickled(folder):
     suffixes = {p.suffix for p in folder.rglob("*") if p.is_file()}
     assert suffixes <= {".json", ".npz", ".ubj", ".bin", ".parquet"}
