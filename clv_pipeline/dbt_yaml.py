@@ -1,9 +1,11 @@
 """What dbt's yml files say: sources from the contracts, and columns that are written once.
 
-Two short forms keep a column's description in one place. ``install_dbt_project`` writes them out:
+Short forms keep a column's description in one place. ``install_dbt_project`` writes them out:
 
 - ``{name: "clv_{h}d", for_each: horizons, ...}`` makes a column for each horizon; ``for_each`` may
   also be a list of numbers, and the placeholder is whatever single name stands in braces.
+- ``feature_view: {entity: ..., owner: ..., version: ...}`` in the ``meta`` of a model's config
+  holds for each of its features whose own entry does not say otherwise.
 - ``{columns_of: feat_rfm}`` takes the columns of another model of the project, or of a source table
   such as ``scores.customer_standing``; ``except: [...]`` leaves some out.
 """
@@ -117,11 +119,14 @@ def expand_documents(
     ValueError
         If ``columns_of`` names no model or table, or names form a circle.
     """
+    documents = copy.deepcopy(dict(documents))
     models = {
         model["name"]: model
         for document in documents.values()
         for model in document.get("models") or ()
     }
+    for model in models.values():
+        _fill_in_view(model)
 
     def columns_of(name: str, asking: tuple[str, ...]) -> list[dict[str, Any]]:
         if name in asking:
@@ -158,12 +163,23 @@ def expand_documents(
 
     expanded: dict[str, dict[str, Any]] = {}
     for path, document in documents.items():
-        result = copy.deepcopy(dict(document))
+        result = dict(document)
         for model in result.get("models") or ():
             if "columns" in model:
                 model["columns"] = expand(model["columns"], (model["name"],))
         expanded[path] = result
     return expanded
+
+
+def _fill_in_view(model: dict[str, Any]) -> None:
+    """Write what a model says of all its features into each feature's entry."""
+    said = model.get("config", {}).get("meta", {}).get("feature_view")
+    for column in model.get("columns") or () if said else ():
+        meta = column.get("config", {}).get("meta", {})
+        if "feature" in meta:
+            # A copy, because anchors let several columns share one entry.
+            entry = {**said, **meta["feature"]}
+            column["config"] = {**column["config"], "meta": {**meta, "feature": entry}}
 
 
 def _fill(template: Any, number: int) -> Any:

@@ -240,6 +240,38 @@ OPS_TABLES: dict[str, Table] = {
             _RUN,
         ),
     ),
+    "text_scores": Table(
+        "What a text says, by the scorer of [texts] in clv.toml.",
+        (
+            Column("_file_id", "BIGINT", "The file that the text came in, see ops.landed_files."),
+            Column("_row_number", "BIGINT", "Its row in that file, from 1."),
+            Column("text_hash", "VARCHAR", "MD5 of the text; another one is scored anew."),
+            Column("scorer", "VARCHAR", "What scored it, with its version."),
+            Column("sentiment", "DOUBLE", "From -1, bad, to 1, good; null where it says nothing."),
+            Column("is_complaint", "BOOLEAN", "Whether something went wrong for the writer."),
+            *(
+                Column(f"component_{k}", "DOUBLE", f"What it is about: component {k} of 4.")
+                for k in range(1, 5)
+            ),
+        ),
+    ),
+    "text_basis": Table(
+        "The words that span the components of texts. Fitted once per scorer, never changed.",
+        (
+            Column("scorer", "VARCHAR", "Whose scores it belongs to."),
+            Column("fitted_on", "DATE", "It was fitted on texts known by the end of this day."),
+            Column("count_texts", "BIGINT", "How many texts that were."),
+            Column("basis_json", "VARCHAR", "Words, their weights and components, as JSON."),
+        ),
+    ),
+    "holidays": Table(
+        "A public holiday of a country that the data name.",
+        (
+            Column("country", "VARCHAR", "The country as it is written in the data."),
+            Column("holiday_date", "DATE", "The day."),
+            Column("holiday_name", "VARCHAR", "What is celebrated."),
+        ),
+    ),
     "data_quality": Table(
         "The outcome of one check of one gate in one run.",
         (
@@ -296,7 +328,7 @@ OPS_TABLES: dict[str, Table] = {
 def create_tables(
     connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, Table]
 ) -> None:
-    """Create the tables that are missing, empty and typed; tables that exist stay as they are."""
+    """Create the tables that are missing, empty and typed, and add the columns that are."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
     for name, table in tables.items():
         columns = ", ".join(f"{quote_identifier(c.name)} {c.kind}" for c in table.columns)
@@ -304,3 +336,31 @@ def create_tables(
             f"CREATE TABLE IF NOT EXISTS {quote_identifier(schema)}.{quote_identifier(name)} "
             f"({columns})"
         )
+    add_missing_columns(
+        connection, schema, {n: {c.name: c.kind for c in t.columns} for n, t in tables.items()}
+    )
+
+
+def add_missing_columns(
+    connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Add the columns that tables lack because an earlier release made them; nulls in their rows.
+
+    Parameters
+    ----------
+    tables
+        By table, the DuckDB type of each column.
+    """
+    rows = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = ? "
+        "AND database_name = current_database()",
+        [schema],
+    ).fetchall()
+    held = set(rows)
+    for name, columns in tables.items():
+        for column, kind in columns.items():
+            if (name, column) not in held:
+                connection.execute(
+                    f"ALTER TABLE {quote_identifier(schema)}.{quote_identifier(name)} "
+                    f"ADD COLUMN {quote_identifier(column)} {kind}"
+                )

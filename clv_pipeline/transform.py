@@ -22,6 +22,7 @@ from clv_pipeline.dbt_yaml import (
     sources_document,
 )
 from clv_pipeline.settings import InputSettings, Settings
+from clv_pipeline.signals import prepare_holidays, prepare_texts
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import duckdb_config, open_warehouse, write_atomically
@@ -132,7 +133,9 @@ def install_dbt_project(settings: Settings) -> Path:
 
 
 def prepare_sources(settings: Settings) -> None:
-    """Make every table that dbt reads exist, and drop what was derived under another definition.
+    """Make every table that dbt reads exist and drop what was derived under another definition.
+
+    Public holidays and scores of texts are added for what has landed since the last time.
 
     Time zone, reporting currency, the definition of value and the SQL itself decide what derived
     rows mean. When one of them changed since they were built, rows of both kinds would mix; so they
@@ -148,6 +151,8 @@ def prepare_sources(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         for schema, tables in SOURCES.items():
             create_tables(connection, schema, tables)
+        prepare_holidays(connection)
+        prepare_texts(connection, settings)
         connection.execute("CREATE TABLE IF NOT EXISTS ops.built_definition (definition VARCHAR)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS ops.built_files (file_id BIGINT, settings_hash VARCHAR)"
@@ -353,6 +358,7 @@ def _constant_variables(settings: Settings) -> dict[str, Any]:
         "reporting_currency": settings.project.reporting_currency,
         "value_definition": settings.value.definition,
         "transaction_grain": transactions.grain if transactions else default_grain,
+        "text_scorer": settings.texts.scorer,
     }
 
 

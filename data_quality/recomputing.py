@@ -34,7 +34,7 @@ _NULL_WITHOUT_ORDERS = ("recency", "T", "monetary_value", "days_since_last_order
 _WINDOWED = re.compile(r"(count_orders|sum_value|sum_refunds)_(\d+)d")
 _DISTINCT_LINE = [
     *("_file_id", "transaction_id", "user_id", "ts", "amount", "currency", "channel", "sku"),
-    *("quantity", "country", "is_refund", "variable_cost", "ingested_at"),
+    *("category", "quantity", "discount", "country", "is_refund", "variable_cost", "ingested_at"),
 ]
 
 

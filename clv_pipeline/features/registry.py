@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clv_pipeline.dbt_yaml import expand_documents, read_documents
+from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.transform import packaged_dbt_project
 
 FeatureKind = Literal["numeric", "categorical", "flag"]
 _JOINED_VIEW = "customer_features"
 _KINDS = ("numeric", "categorical", "flag")
-_KEYS = {"kind", "window_days", "min", "max", "null_meaning", "tags", "input"}
+_KEYS = {
+    *("kind", "window_days", "min", "max", "null_meaning", "tags", "input"),
+    *("entity", "owner", "version", "inputs"),
+}
+_TAGS = {"personal", "protected", "sensitive", "consent"}
+# The keys of customer_features: what a feature is looked up by.
+KEY_TYPES = {"customer_id": "varchar", "cutoff_date": "date"}
 
 
 class RegistryError(ValueError):
@@ -43,9 +50,17 @@ class Feature:
     null_meaning
         What a null says; None where a null is not allowed.
     tags
-        personal, protected, consent, ...
+        personal, protected, sensitive, consent.
     is_model_input
         Whether a model may read it.
+    entity
+        Whom it describes; its key is ``<entity>_id``.
+    owner
+        Who answers for it.
+    version
+        Raised when the same name begins to mean something else.
+    inputs
+        The inputs (contracts) that it is made from.
     """
 
     name: str
@@ -59,6 +74,10 @@ class Feature:
     null_meaning: str | None
     tags: frozenset[str]
     is_model_input: bool
+    entity: str = "customer"
+    owner: str = ""
+    version: int = 1
+    inputs: tuple[str, ...] = ()
 
 
 def load_features(project_dir: Path | None = None) -> tuple[Feature, ...]:
@@ -77,27 +96,34 @@ def load_features(project_dir: Path | None = None) -> tuple[Feature, ...]:
     Raises
     ------
     RegistryError
-        If an entry lacks its kind, type or description, has an unknown key, is protected and yet a
-        model input, or if two views have a feature of one name.
+        If a column of a ``feat_*`` model has no entry, an entry lacks its kind, type, description,
+        entity, owner or version, has an unknown key, is protected and yet a model input, or if two
+        views have a feature of one name.
     """
     documents = expand_documents(read_documents(project_dir or packaged_dbt_project()), ())
     found: dict[str, Feature] = {}
     for path, document in documents.items():
         for model in document.get("models") or ():
-            if model["name"] == _JOINED_VIEW:
+            if not model["name"].startswith("feat_"):
                 continue
             for column in model.get("columns") or ():
-                entry = column.get("config", {}).get("meta", {}).get("feature")
-                if entry is None:
+                if column["name"] in KEY_TYPES:
                     continue
-                feature = _read_feature(path, model["name"], column, entry)
+                feature = _read_feature(path, model["name"], column)
                 if feature.name in found:
                     raise RegistryError(
                         f"{path}: '{feature.name}' is a feature of {found[feature.name].view} too; "
                         "give one of them another name."
                     )
                 found[feature.name] = feature
-    return tuple(found[name] for name in _joined_order(documents.values()) if name in found)
+    joined = _joined_order(documents.values())
+    left_out = sorted(set(found) - set(joined))
+    if left_out:
+        raise RegistryError(
+            f"'{left_out[0]}' is a feature of {found[left_out[0]].view}, but customer_features "
+            "lacks that view: add it to the views in customer_features.sql and to its yml."
+        )
+    return tuple(found[name] for name in joined if name in found)
 
 
 def model_inputs(features: Iterable[Feature]) -> tuple[Feature, ...]:
@@ -105,8 +131,35 @@ def model_inputs(features: Iterable[Feature]) -> tuple[Feature, ...]:
     return tuple(feature for feature in features if feature.is_model_input)
 
 
-def _read_feature(path: str, view: str, column: dict[str, Any], entry: dict[str, Any]) -> Feature:
+def online_schema(features: Iterable[Feature]) -> dict[str, str]:
+    """Return the columns of an online store of these features: column to DuckDB type, keys first.
+
+    The key of a row is ``customer_id``; ``cutoff_date`` says as of when the values are.
+    """
+    return {**KEY_TYPES, **{feature.name: feature.data_type for feature in features}}
+
+
+def require_registered(names: Iterable[str], features: Iterable[Feature]) -> None:
+    """Refuse names that are no features.
+
+    Raises
+    ------
+    RegistryError
+        Naming those that the registry does not know.
+    """
+    unknown = sorted(set(names) - {feature.name for feature in features})
+    if unknown:
+        raise RegistryError(
+            f"{', '.join(unknown)}: no such feature is registered. Give each an entry in the yml "
+            "beside its feat_* model."
+        )
+
+
+def _read_feature(path: str, view: str, column: dict[str, Any]) -> Feature:
     where = f"{path}: feature '{column['name']}'"
+    entry = column.get("config", {}).get("meta", {}).get("feature")
+    if entry is None:
+        raise RegistryError(f"{where} has no entry: write config.meta.feature in its yml.")
     unknown = sorted(set(entry) - _KEYS)
     if unknown:
         raise RegistryError(f"{where} has the key '{unknown[0]}'; allowed are {sorted(_KEYS)}.")
@@ -114,7 +167,22 @@ def _read_feature(path: str, view: str, column: dict[str, Any], entry: dict[str,
         raise RegistryError(f"{where} needs a kind, one of {', '.join(_KINDS)}.")
     if not column.get("data_type") or not column.get("description"):
         raise RegistryError(f"{where} needs a data_type and a description.")
+    for key in ("entity", "owner", "version"):
+        if not entry.get(key):
+            raise RegistryError(
+                f"{where} needs an {key}, in its entry or in the feature_view of {view}."
+            )
     tags = frozenset(entry.get("tags", ()))
+    if tags - _TAGS:
+        raise RegistryError(
+            f"{where} has the tag '{min(tags - _TAGS)}'; allowed are {', '.join(sorted(_TAGS))}."
+        )
+    inputs = tuple(entry.get("inputs", ()))
+    if set(inputs) - set(CONTRACTS):
+        raise RegistryError(
+            f"{where} is made from '{min(set(inputs) - set(CONTRACTS))}', which is no input; there "
+            f"are {', '.join(CONTRACTS)}."
+        )
     is_input = bool(entry.get("input", True))
     if is_input and "protected" in tags:
         raise RegistryError(f"{where} is protected, so it needs `input: false`.")
@@ -130,6 +198,10 @@ def _read_feature(path: str, view: str, column: dict[str, Any], entry: dict[str,
         null_meaning=entry.get("null_meaning"),
         tags=tags,
         is_model_input=is_input,
+        entity=entry["entity"],
+        owner=entry["owner"],
+        version=int(entry["version"]),
+        inputs=inputs,
     )
 
 

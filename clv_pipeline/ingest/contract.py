@@ -138,7 +138,13 @@ TRANSACTIONS = Contract(
         ),
         Field("channel", "text", "Where it was sold. Missing: 'unknown'.", default="unknown"),
         Field("sku", "text", "What was sold. Missing: not counted."),
+        Field("category", "text", "What kind of article it is. Missing: not counted."),
         Field("quantity", "number", "How many pieces. Missing: 1.", default="1"),
+        Field(
+            "discount",
+            "money",
+            "What was taken off the line's price, in `currency`, at least 0. Missing: unknown.",
+        ),
         Field("country", "text", "Country of delivery. Missing: 'unknown'.", default="unknown"),
         Field("is_refund", "flag", "Whether the line is paid back. Missing: amount < 0."),
         Field(

@@ -36,6 +36,9 @@ _NAMES: dict[str, str] = {
     "currency": "currency currencycode curr waehrung",
     "channel": "channel saleschannel storechannel kanal",
     "sku": "sku stockcode productid product itemid articleid articleno primaryproductid upc ean",
+    "category": "category productcategory productcategoryname productgroup department kategorie "
+    "warengruppe",
+    "discount": "discount discountamount rebate rabatt",
     "quantity": "quantity qty pieces units itemcount menge anzahl",
     "country": "country countrycode shippingcountry billingcountry land",
     "is_refund": "isrefund isreturn isreturned refund returned refunded",

@@ -15,6 +15,7 @@ from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract
 from clv_pipeline.ingest.report import Totals
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import InputSettings, Settings
+from clv_pipeline.tables import add_missing_columns
 from clv_pipeline.warehouse import quote_identifier, read_row
 
 # File number of the rates that come with a package instead of a file.
@@ -79,6 +80,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS raw.{quote_identifier(contract.name)} ({columns})"
         )
+    kinds = {contract.name: raw_columns(contract) for contract in CONTRACTS.values()}
+    add_missing_columns(connection, "raw", kinds)
     for statement in (_LANDED_FILES, _QUARANTINE, _WARNINGS):
         connection.execute(statement)
 

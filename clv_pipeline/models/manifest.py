@@ -60,7 +60,9 @@ def make_manifest(
             },
             "model": settings.model.model_dump(mode="json"),
         },
+        "feature_service": settings.features.service,
         "features": sorted(f.name for f in panel.columns if f.is_model_input),
+        "feature_versions": {f.name: f.version for f in panel.columns if f.version > 1},
         "code": code_hash(),
     }
     data_hash = hash_panel(panel)
@@ -71,6 +73,7 @@ def make_manifest(
         "run_id": run_id,
         "data_hash": data_hash,
         "recipe": recipe,
+        "feature_service": settings.features.service,
         "cutoffs": [str(c) for c in panel.cutoffs],
         "count_rows": len(panel.features),
         "horizons": horizons,

@@ -77,6 +77,27 @@
     group by 1, 2, 3
 {%- endmacro %}
 
+{# Rows of a daily or staging table as they were known at each cutoff, each with its customer. #}
+{% macro seen_rows(model_name) -%}
+    select
+        cutoffs.cutoff_date,
+        coalesce(owners.customer_id, seen.user_id) as customer_id,
+        seen.*
+    from {{ ref(model_name) }} as seen
+    inner join ({{ cutoffs() }}) as cutoffs
+        on {{ seen_at('seen.activity_date', 'seen.known_date', 'cutoffs.cutoff_date') }}
+    {{ join_owners('seen.user_id', 'cutoffs.cutoff_date') }}
+{%- endmacro %}
+
+{# Who the cutoffs of this run are about. #}
+{% macro spine_of_this_run() -%}
+    select
+        customer_id,
+        cutoff_date
+    from {{ ref('customer_spine') }}
+    where {{ of_this_run('cutoff_date') }}
+{%- endmacro %}
+
 {# Who owns an account at a cutoff; accounts that no merge names own themselves (no row). #}
 {% macro join_owners(user_id, cutoff) -%}
     left join {{ ref('int_account_owners') }} as owners

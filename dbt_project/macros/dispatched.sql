@@ -29,6 +29,15 @@
     ({{ last_day }} - {{ first_day }})
 {%- endmacro %}
 
+{# Whole seconds from one instant to another. #}
+{% macro seconds_between(first_instant, last_instant) -%}
+    {{ adapter.dispatch('seconds_between', 'clv')(first_instant, last_instant) }}
+{%- endmacro %}
+
+{% macro duckdb__seconds_between(first_instant, last_instant) -%}
+    date_diff('second', {{ first_instant }}, {{ last_instant }})
+{%- endmacro %}
+
 {# Latest of several days; a missing one is left out. #}
 {% macro latest(days) -%}
     {{ adapter.dispatch('latest', 'clv')(days) }}
@@ -45,6 +54,15 @@
 
 {% macro duckdb__earliest(days) -%}
     least({{ days | join(', ') }})
+{%- endmacro %}
+
+{# 1 for Monday to 7 for Sunday. #}
+{% macro weekday(day) -%}
+    {{ adapter.dispatch('weekday', 'clv')(day) }}
+{%- endmacro %}
+
+{% macro duckdb__weekday(day) -%}
+    extract(isodow from {{ day }})
 {%- endmacro %}
 
 {# A number that differs when one of the columns does. #}

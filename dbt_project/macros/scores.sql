@@ -33,6 +33,12 @@
     cast(sum(cast({{ number }} as decimal(28, 6))) as double)
 {%- endmacro %}
 
+{# The mean of doubles where a condition holds, whatever the order of rows. #}
+{% macro exact_mean_if(number, condition) -%}
+    cast(sum(cast({{ number }} as decimal(28, 6))) filter (where {{ condition }}) as double)
+    / nullif(count({{ number }}) filter (where {{ condition }}), 0)
+{%- endmacro %}
+
 {# A column of one horizon: clv_90d, clv_90d_p10, probability_purchase_90d. #}
 {% macro horizon_column(measure, days) -%}
     {% set parts = measure.split('_p') %}

@@ -28,7 +28,7 @@ LATE = (date(2023, 11, 5), LAST_DAY)
 HORIZONS = (30, 90)
 TABLES = (
     "intermediate.int_customer_days",
-    "intermediate.int_customer_day_skus",
+    "intermediate.int_customer_day_items",
     "intermediate.int_customer_day_places",
     "intermediate.int_event_days",
     "staging.stg_transactions",

@@ -54,14 +54,14 @@ def test_sources_are_the_contracts() -> None:
     ]
 
 
-def test_missing_tables_are_made_and_others_left() -> None:
+def test_missing_tables_and_columns_are_made_and_rows_left() -> None:
     with open_database() as connection:
         connection.execute("CREATE SCHEMA ops")
-        connection.execute("CREATE TABLE ops.pipeline_runs (run_id VARCHAR)")
+        connection.execute("CREATE TABLE ops.pipeline_runs AS SELECT 'old' AS run_id")
         for schema, tables in SOURCES.items():
             create_tables(connection, schema, tables)
-        described = connection.execute("DESCRIBE ops.pipeline_runs").fetchall()
-        assert [row[0] for row in described] == ["run_id"]
+        rows = connection.execute("SELECT run_id, status FROM ops.pipeline_runs").fetchall()
+        assert rows == [("old", None)]
         described = connection.execute("DESCRIBE scores.customer_predictions").fetchall()
         assert ("clv", "DOUBLE") in [(row[0], row[1]) for row in described]
 

@@ -1,20 +1,21 @@
+{%- set views = [
+    'feat_rfm', 'feat_windows', 'feat_profile', 'feat_engagement', 'feat_campaigns', 'feat_basket',
+    'feat_seasonality', 'feat_text',
+] -%}
+
+-- noqa: disable=RF02,LT02
 with spine as (
-    select
-        customer_id,
-        cutoff_date
-    from {{ ref('customer_spine') }}
-    where {{ of_this_run('cutoff_date') }}
+    {{ spine_of_this_run() }}
 )
 
 select
     spine.customer_id,
-    spine.cutoff_date,
-    feat_rfm.* exclude (customer_id, cutoff_date), -- noqa: RF02
-    feat_windows.* exclude (customer_id, cutoff_date), -- noqa: RF02
-    feat_profile.* exclude (customer_id, cutoff_date), -- noqa: RF02
-    feat_engagement.* exclude (customer_id, cutoff_date) -- noqa: RF02
+    spine.cutoff_date
+    {%- for view in views %},
+    {{ view }}.* exclude (customer_id, cutoff_date)
+    {%- endfor %}
 from spine
-{% for view in ['feat_rfm', 'feat_windows', 'feat_profile', 'feat_engagement'] -%}
+{% for view in views -%}
     inner join {{ ref(view) }} as {{ view }}
         on
             spine.customer_id = {{ view }}.customer_id

@@ -2,11 +2,7 @@
 
 -- noqa: disable=LT02
 with spine as (
-    select
-        customer_id,
-        cutoff_date
-    from {{ ref('customer_spine') }}
-    where {{ of_this_run('cutoff_date') }}
+    {{ spine_of_this_run() }}
 ),
 
 days as (
@@ -40,12 +36,13 @@ sku_days as (
         coalesce(owners.customer_id, days.user_id) as customer_id,
         days.sku,
         days.activity_date
-    from {{ ref('int_customer_day_skus') }} as days
+    from {{ ref('int_customer_day_items') }} as days
     inner join ({{ cutoffs() }}) as cutoffs
         on
             {{ seen_at('days.activity_date', 'days.known_date', 'cutoffs.cutoff_date') }}
             and {{ in_window('days.activity_date', 'cutoffs.cutoff_date', windows | max) }}
     {{ join_owners('days.user_id', 'cutoffs.cutoff_date') }}
+    where days.sku is not null
     group by 1, 2, 3, 4
     having sum(days.delta_count_lines) > 0
 ),

@@ -17,6 +17,8 @@ lines as (
         transaction_id,
         user_id,
         sku,
+        case when discount >= 0 then discount end as discount,
+        nullif(trim(category), '') as category,
         _file_id,
         _row_number,
         ts as happened_at,
@@ -34,8 +36,8 @@ lines as (
         {% if var('transaction_grain') == 'order' -%}
             row_number() over (
                 partition by
-                    _file_id, order_key, user_id, ts, amount, currency, channel, sku, quantity,
-                    country, is_refund, variable_cost, ingested_at
+                    _file_id, order_key, user_id, ts, amount, currency, channel, sku, category,
+                    quantity, discount, country, is_refund, variable_cost, ingested_at
                 order by _row_number
             ) > 1
         {%- else -%}
@@ -165,7 +167,8 @@ valued as (
     select
         *,
         cast(round(amount * rate, 4) as decimal(18, 4)) as net_revenue,
-        cast(round(variable_cost * rate, 4) as decimal(18, 4)) as converted_cost
+        cast(round(variable_cost * rate, 4) as decimal(18, 4)) as converted_cost,
+        cast(round(discount * rate, 4) as decimal(18, 4)) as converted_discount
     from converted
 ),
 
@@ -184,6 +187,7 @@ final as (
         is_first_line,
         is_duplicate,
         sku,
+        category,
         quantity,
         channel,
         country,
@@ -192,6 +196,7 @@ final as (
         rate,
         net_revenue,
         converted_cost as variable_cost,
+        converted_discount as discount,
         {% if var('value_definition') == 'contribution_margin' -%}
             cast(net_revenue - converted_cost as decimal(18, 4))
         {%- else -%}
@@ -213,8 +218,9 @@ select
     {{ row_state([
         'final._file_id', 'final._row_number', 'final.rate_version', 'final.user_id',
         'final.activity_date', 'final.known_from_date', 'final.known_to_date', 'final.is_refund',
-        'final.is_first_line', 'final.is_duplicate', 'final.sku', 'final.channel',
-        'final.country', 'final.value', 'final.net_revenue',
+        'final.is_first_line', 'final.is_duplicate', 'final.sku', 'final.category',
+        'final.quantity', 'final.channel', 'final.country', 'final.value', 'final.net_revenue',
+        'final.discount',
     ]) }} as row_state
 from final
 left join refunds
