@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pandas as pd
 
 from clv_pipeline.orchestration.partitions import data_days
@@ -16,13 +16,16 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import (
     has_table,
     open_warehouse,
+    quote_identifier,
     read_frame,
-    replace_rows,
+    read_row,
     write_atomically,
 )
 
+if TYPE_CHECKING:
+    from clv_pipeline.features.registry import Feature
+
 CHALLENGER = "challenger.json"
-LEADERBOARD, METRICS = "leaderboard.parquet", "backtest_metrics.parquet"
 Tell = Callable[[str, float], None]
 
 
@@ -88,16 +91,17 @@ def train(
         The challenger's manifest and its leaderboard.
     """
     from clv_pipeline.evaluation.backtest import dump_forecasts
-    from clv_pipeline.features.registry import load_features
+    from clv_pipeline.features.services import find_service
     from clv_pipeline.models import store
     from clv_pipeline.models.panel import Panel
+    from clv_pipeline.orchestration.figures import collect_figures
     from clv_pipeline.training import decide_challenger, train_challenger
 
     if overrides:
         model = ModelSettings.model_validate({**settings.model.model_dump(), **overrides})
         settings = settings.model_copy(update={"model": model})
-    columns = load_features(settings.paths.dbt_project)
-    features, labels = _read_panel(settings, matured_cutoffs(settings, cutoff))
+    columns = find_service(settings).inputs
+    features, labels = _read_panel(settings, matured_cutoffs(settings, cutoff), columns)
     panel = Panel.build(features, labels, columns)
     result = train_challenger(settings, columns, panel, cutoff, run_id, tell)
     decision = decide_challenger(result)
@@ -105,10 +109,7 @@ def train(
         **result.manifest,
         "decision": {"promote": decision.promote, "reason": decision.reason},
     }
-    figures = {
-        LEADERBOARD: _to_parquet(result.leaderboard),
-        METRICS: _to_parquet(result.backtest_metrics),
-    }
+    figures = collect_figures(settings, result)
     folder = settings.paths.models
     folder.mkdir(parents=True, exist_ok=True)
     store.save_model(folder, result.model, manifest, dump_forecasts(result.backtest) | figures)
@@ -142,35 +143,6 @@ def promote_if_better(settings: Settings, run_id: str) -> Verdict:
     return Verdict(version, champion, champion == version, reason)
 
 
-def post_figures(settings: Settings) -> tuple[pd.DataFrame, int]:
-    """Put the newest challenger's and the champion's figures into ``scores``, and mark what serves.
-
-    Returns
-    -------
-    tuple
-        The newest challenger's leaderboard, and how many further measures were written.
-    """
-    from clv_pipeline.models import store
-
-    folder = settings.paths.models
-    challenger = json.loads((folder / CHALLENGER).read_text(encoding="utf-8"))
-    champion = store.champion_version(folder)
-    versions = dict.fromkeys([champion, str(challenger["model_version"])])
-    shown, count_metrics = pd.DataFrame(), 0
-    with open_warehouse(settings) as connection:
-        for version in filter(None, versions):
-            files, _ = store.load_files(folder, version)
-            for table, name in (("model_leaderboard", LEADERBOARD), ("backtest_metrics", METRICS)):
-                frame = pd.read_parquet(io.BytesIO(files[name]))
-                replace_rows(connection, f"scores.{table}", frame, {"model_version": version})
-                if name == LEADERBOARD:
-                    shown = frame
-                else:
-                    count_metrics = len(frame)
-    mark_champion(settings)
-    return shown, count_metrics
-
-
 def mark_champion(settings: Settings) -> None:
     """Set ``is_champion`` of the leaderboard to the models that serve each horizon now."""
     from clv_pipeline.models import store
@@ -195,14 +167,12 @@ def mark_champion(settings: Settings) -> None:
 
 
 def _read_panel(
-    settings: Settings, cutoffs: tuple[Cutoff, ...]
+    settings: Settings, cutoffs: tuple[Cutoff, ...], columns: Sequence[Feature]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     days = [cutoff.day for cutoff in cutoffs]
     where = "WHERE list_contains(?, cutoff_date)"
     with open_warehouse(settings, read_only=True) as connection:
-        features = read_frame(
-            connection, f"SELECT * FROM features.customer_features {where}", [days]
-        )
+        features = read_features(connection, where, [days], _read_names(settings, columns))
         labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", [days])
     missing = set(days) - set(features["cutoff_date"].dt.date)
     if missing:
@@ -213,7 +183,37 @@ def _read_panel(
     return features, labels
 
 
-def _to_parquet(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+def _read_names(settings: Settings, columns: Sequence[Feature]) -> list[str]:
+    """Name what the challenger may read, and what the champion does: it is asked the same."""
+    from clv_pipeline.features.registry import load_features
+    from clv_pipeline.models import store
+
+    try:
+        champion = store.champion_version(settings.paths.models)
+        manifest = store.read_manifest(settings.paths.models, champion) if champion else {}
+    except store.ModelStoreError:
+        manifest = {}
+    wanted = {feature.name for feature in columns}
+    wanted |= set(manifest.get("recipe", {}).get("features", ()))
+    return [f.name for f in load_features(settings.paths.dbt_project) if f.name in wanted]
+
+
+def read_features(
+    connection: duckdb.DuckDBPyConnection, where: str, parameters: list[Any], names: list[str]
+) -> pd.DataFrame:
+    """Read rows of ``features.customer_features`` with some of its features.
+
+    Features without a single value (of inputs that the shop does not have) are left out: no model
+    learns from them, and they would take as much memory as the others.
+    """
+    from clv_pipeline.models.panel import ALWAYS_KEPT
+
+    counts = ", ".join(f"count({quote_identifier(name)})" for name in names)
+    held = read_row(
+        connection, f"SELECT {counts} FROM features.customer_features {where}", parameters
+    )
+    chosen = [name for name, count in zip(names, held, strict=True) if count or name in ALWAYS_KEPT]
+    columns = ", ".join(map(quote_identifier, ["customer_id", "cutoff_date", *chosen]))
+    return read_frame(
+        connection, f"SELECT {columns} FROM features.customer_features {where}", parameters
+    )
