@@ -76,7 +76,13 @@ EVALUATION_TABLES: dict[str, Table] = {
             _CUTOFF,
             _HORIZON,
             Column("segment", "VARCHAR", "The action segment; 'all' for every customer."),
-            Column("driver", "VARCHAR", "The feature."),
+            Column(
+                "level",
+                "VARCHAR",
+                "concept: what customers' reasons are about, taken apart exactly; feature: single "
+                "features, told apart by trees that stand in for the model.",
+            ),
+            Column("driver", "VARCHAR", "The concept or the feature."),
             Column("concept", "VARCHAR", "What it is about: recency, frequency, spend, ..."),
             Column("driver_rank", "INTEGER", "1 is the driver with the largest mean effect."),
             Column(
@@ -101,16 +107,12 @@ EVALUATION_TABLES: dict[str, Table] = {
                 "Rank correlation of the feature with its effect; null where it is not defined.",
             ),
             Column("count_customers", "BIGINT", "Customers whose effects were taken, a sample."),
-            Column(
-                "method",
-                "VARCHAR",
-                "How the values were taken apart: tree_shap, shapley, linear or surrogate_tree.",
-            ),
+            Column("method", "VARCHAR", "shapley (exact) or surrogate_trees."),
             Column(
                 "fidelity",
                 "DOUBLE",
-                "Share of the variance of the values that the effects explain before what is left "
-                "is spread; for a surrogate tree, how well it stands in for the model.",
+                "R squared between the logarithms of the surrogate's and the model's values on "
+                "held-out customers; 1 is exact.",
             ),
             _VERSION,
             _RUN,

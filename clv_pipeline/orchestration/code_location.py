@@ -17,7 +17,7 @@ from clv_pipeline.orchestration.ingest_assets import build_ingest_assets
 from clv_pipeline.orchestration.model_assets import TRAINING_ASSETS, build_model_assets
 from clv_pipeline.orchestration.partitions import cutoff_partitions
 from clv_pipeline.orchestration.project import project_resource
-from clv_pipeline.orchestration.review_assets import REVIEW, build_review_assets
+from clv_pipeline.orchestration.review_assets import REVIEW_ASSETS, build_review_assets
 from clv_pipeline.orchestration.run_log import run_log
 from clv_pipeline.orchestration.scoring_assets import SCORING_ASSETS, build_scoring_assets
 from clv_pipeline.settings import Settings
@@ -41,7 +41,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 def _compose(settings: Settings) -> dg.Definitions:
     partitions = cutoff_partitions(settings)
     dbt_assets = build_dbt_assets(settings, partitions)
-    scoring_only = [*SCORING_ASSETS, REVIEW, *dbt_assets["marts"].keys]
+    scoring_only = [*SCORING_ASSETS, *REVIEW_ASSETS, *dbt_assets["marts"].keys]
     jobs = build_jobs(TRAINING_ASSETS, scoring_only)
     by_name = {job.name: job for job in jobs}
     return dg.Definitions(

@@ -1,10 +1,19 @@
-"""How earlier predictions turned out, once their labels have matured."""
+"""Why the values are what they are, and how earlier ones turned out once their labels matured."""
 
 from typing import Any
 
 import dagster as dg
 
-from clv_pipeline.orchestration.common import explained, stage_asset
+from clv_pipeline.orchestration import serving
+from clv_pipeline.orchestration.common import (
+    BACKFILL,
+    OWNER,
+    POOL,
+    RETRY,
+    explained,
+    stage_asset,
+)
+from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import describe_rows, preview, show_image
 from clv_pipeline.orchestration.project import Project
 from clv_pipeline.settings import Settings
@@ -12,10 +21,49 @@ from clv_pipeline.warehouse import open_warehouse, read_frame
 
 REVIEW = dg.AssetKey("prediction_review")
 MATURED = dg.AssetKey(["clv", "matured_predictions"])
+EFFECTS = dg.AssetKey(["scores", "feature_effects"])
+DEPENDENCE = dg.AssetKey(["scores", "partial_dependence"])
+REVIEW_ASSETS = (REVIEW, EFFECTS, DEPENDENCE)
+STANDING = dg.AssetKey(["scores", "customer_standing"])
+_DRIVERS = {
+    EFFECTS: "What drives the values: effects in money with direction, by horizon and segment.",
+    DEPENDENCE: "How the mean value moves with each of the main drivers.",
+}
 
 
 def build_review_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
-    """Return the asset that reviews matured predictions."""
+    """Return the assets that explain the values, and review those that matured."""
+
+    @dg.multi_asset(
+        name="drivers",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[STANDING],
+                group_name="scoring",
+                owners=[OWNER],
+                kinds={"python", "xgboost", "duckdb"},
+                description=text,
+            )
+            for key, text in _DRIVERS.items()
+        ],
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        retry_policy=RETRY,
+        pool=POOL,
+    )
+    def drivers(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Any:
+        with explained():
+            effects, dependence = serving.explain_drivers(project.settings, run_cutoff(context))
+            shown = show_drivers(effects, dependence)
+        for key, frame in ((EFFECTS, effects), (DEPENDENCE, dependence)):
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    **describe_rows(len(frame), shown["drivers"]),
+                    **(shown if key == EFFECTS else {}),
+                },
+            )
 
     @stage_asset(
         key=REVIEW,
@@ -35,7 +83,27 @@ def build_review_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Ass
             context.log.warning(sentence)
         return dg.MaterializeResult(metadata=metadata)
 
-    return [prediction_review]
+    return [drivers, prediction_review]
+
+
+def show_drivers(effects: Any, dependence: Any) -> dict[str, Any]:
+    """Describe the drivers of the longest horizon."""
+    if effects.empty:
+        return {"drivers": "nobody to explain"}
+    from clv_pipeline.reporting.plots import plot_effects
+
+    longest = effects["horizon_days"].max()
+    rows = effects[(effects["horizon_days"] == longest) & (effects["segment"] == "all")]
+    concepts = rows[rows["level"] == "concept"].sort_values("driver_rank")
+    features = rows[rows["level"] == "feature"]
+    first = ", ".join(f"{c.driver} ({c.share:.0%})" for c in concepts.head(3).itertuples())
+    columns = ["driver", "direction", "mean_absolute_effect", "mean_effect", "share"]
+    image = plot_effects(features, dependence[dependence["horizon_days"] == longest])
+    return {
+        "drivers": f"over {longest} days: {first}",
+        "concepts": preview(concepts[columns], rows=12),
+        "what drives the value": show_image(image, title="What drives the value"),
+    }
 
 
 def show_review(settings: Settings) -> tuple[dict[str, Any], list[str]]:

@@ -104,6 +104,38 @@ def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     return standing
 
 
+def explain_drivers(settings: Settings, cutoff: Cutoff) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Say what drives the values of a cutoff, and keep it in ``scores``.
+
+    Returns
+    -------
+    tuple of DataFrame
+        Rows of ``scores.feature_effects`` and of ``scores.partial_dependence``.
+    """
+    from clv_pipeline.decisions.drivers import describe_drivers
+    from clv_pipeline.features.registry import load_features
+    from clv_pipeline.models import store
+
+    predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
+    standing = _read_cutoff(settings, "scores.customer_standing", cutoff)
+    features = _read_cutoff(settings, "features.customer_features", cutoff)
+    version, run_id = (str(predictions[name].iloc[0]) for name in ("model_version", "run_id"))
+    model, _ = store.load_model(settings.paths.models, version)
+    values = predictions.pivot(index="customer_id", columns="horizon_days", values="clv")
+    segments = standing.set_index("customer_id")["segment"]
+    found = describe_drivers(
+        model, features, values, segments, load_features(), settings.model.seed
+    )
+    tables = [
+        frame.assign(cutoff_date=cutoff.day, model_version=version, run_id=run_id)
+        for frame in found
+    ]
+    with open_warehouse(settings) as connection:
+        for name, frame in zip(("feature_effects", "partial_dependence"), tables, strict=True):
+            replace_rows(connection, f"scores.{name}", frame, {"cutoff_date": cutoff.day})
+    return tables[0], tables[1]
+
+
 def write_actions(settings: Settings) -> pd.DataFrame:
     """Write what to do about each segment where the marts find it."""
     from clv_pipeline.decisions.segments import SEGMENT_ACTIONS

@@ -96,7 +96,10 @@ def plot_concentration(models: Mapping[str, Forecasts]) -> bytes:
         axes.plot(shares, best, color=GREY, linewidth=1, linestyle="--", label="hindsight")
         for (name, forecasts), color in zip(chosen, COLORS, strict=False):
             _, found = concentration(forecasts.actual, forecasts.value)
-            axes.plot(shares, found, color=color, linewidth=1.4, label=name)
+            is_first = name == chosen[0][0]
+            axes.plot(
+                shares, found, color=color, linewidth=1.4, label=name, zorder=3 if is_first else 2
+            )
         axes.legend(fontsize=7, frameon=False, loc="lower right")
         _name(
             axes,
@@ -161,6 +164,8 @@ def plot_effects(effects: pd.DataFrame, dependence: pd.DataFrame) -> bytes:
     dependence
         Rows of ``scores.partial_dependence`` of the same horizon.
     """
+    from matplotlib.patches import Patch
+
     overall = effects[effects["segment"] == "all"].nsmallest(10, "driver_rank")
 
     def bars(axes: Axes) -> None:
@@ -171,9 +176,8 @@ def plot_effects(effects: pd.DataFrame, dependence: pd.DataFrame) -> bytes:
             color=[hues[word] for word in overall["direction"]],
         )
         axes.invert_yaxis()
-        for word, color in hues.items():
-            axes.barh([], [], color=color, label=f"more of it: {word}")
-        axes.legend(fontsize=7, frameon=False, loc="lower right")
+        keys = [Patch(color=color, label=f"more of it: {word}") for word, color in hues.items()]
+        axes.legend(handles=keys, fontsize=7, frameon=False, loc="lower right")
         days = int(overall["horizon_days"].iloc[0]) if len(overall) else 0
         _name(axes, f"What drives the value over {days} days", "mean effect per customer", "")
 

@@ -2,6 +2,7 @@ select
     cutoff_date,
     horizon_days,
     segment,
+    level,
     driver,
     concept,
     driver_rank,
