@@ -82,6 +82,10 @@ class ProjectSettings(_Section):
         return name
 
 
+# A horizon that no past data can test is learned from the longest of these that they can.
+AUXILIARY_HORIZONS = (30, 60, 90, 180)
+
+
 class ValueSettings(_Section):
     """What a customer's value is."""
 
@@ -123,6 +127,11 @@ class ValueSettings(_Section):
         if self.churn_horizon_days is not None:
             return self.churn_horizon_days
         return max((h for h in self.horizons if h <= 180), default=self.horizons[0])
+
+    @property
+    def auxiliary_horizons(self) -> tuple[int, ...]:
+        """Shorter horizons that are labelled too, to learn from where the history is short."""
+        return tuple(h for h in AUXILIARY_HORIZONS if 3 * h <= 2 * self.horizons[0])
 
 
 class CadenceSettings(_Section):

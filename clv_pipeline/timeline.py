@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+# A year before, on the same day of the week: 52 weeks.
+YEAR_DAYS = 364
+
 
 @dataclass(frozen=True, order=True)
 class Cutoff:
@@ -122,6 +125,52 @@ def training_cutoffs(
     return tuple(sorted(c for c in candidates if c.day >= earliest))
 
 
+def same_season_cutoffs(
+    as_of: Cutoff, horizon_days: int, *, first_day: date, step_days: int, min_history_days: int
+) -> tuple[Cutoff, ...]:
+    """List the cutoffs around a year before ``as_of``, whose labels saw the season that lies ahead.
+
+    The same day a year before and one step to either side of it, where they were matured at
+    ``as_of`` and have a history.
+    """
+    earliest = first_day + timedelta(days=min_history_days - 1)
+    near = (as_of.shift(-YEAR_DAYS + step_days * k) for k in (-1, 0, 1))
+    return tuple(c for c in near if c.day >= earliest and c.is_matured(horizon_days, as_of.day))
+
+
+def learning_cutoffs(
+    as_of: Cutoff,
+    horizon_days: int,
+    *,
+    first_day: date,
+    step_days: int,
+    count: int,
+    min_history_days: int,
+) -> tuple[Cutoff, ...]:
+    """List what a model for ``as_of`` learns from: the newest cutoffs, and the same season's.
+
+    A cutoff of the same season that lies within half a step of a newer one adds nothing, and is
+    left out. The arguments are those of ``training_cutoffs``.
+    """
+    newest = training_cutoffs(
+        as_of,
+        horizon_days,
+        first_day=first_day,
+        step_days=step_days,
+        count=count,
+        min_history_days=min_history_days,
+    )
+    seasonal = same_season_cutoffs(
+        as_of,
+        horizon_days,
+        first_day=first_day,
+        step_days=step_days,
+        min_history_days=min_history_days,
+    )
+    added = [c for c in seasonal if all(abs((c.day - n.day).days) > step_days // 2 for n in newest)]
+    return union_cutoffs([newest, added])
+
+
 def backtest_folds(
     as_of: Cutoff,
     horizon_days: int,
@@ -142,7 +191,7 @@ def backtest_folds(
     found = []
     for k in range(folds):
         evaluation = as_of.shift(-horizon_days - fold_step_days * k)
-        training = training_cutoffs(
+        training = learning_cutoffs(
             evaluation,
             horizon_days,
             first_day=first_day,

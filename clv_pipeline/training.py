@@ -137,6 +137,22 @@ def plan_horizon(settings: Settings, as_of: Cutoff, horizon_days: int, first_day
     )
 
 
+def learned_horizons(settings: Settings, as_of: Cutoff, first_day: date) -> tuple[int, ...]:
+    """List the horizons that training for ``as_of`` fits, in the order in which it does.
+
+    Where the history is too short to test any configured horizon on past data, a shorter one is
+    learned first, the longest of ``value.auxiliary_horizons`` that can be tested, and extended to
+    the others.
+    """
+    horizons = settings.value.horizons
+    if any(plan_horizon(settings, as_of, h, first_day).folds for h in horizons):
+        return horizons
+    for shorter in sorted(settings.value.auxiliary_horizons, reverse=True):
+        if plan_horizon(settings, as_of, shorter, first_day).folds:
+            return (shorter, *horizons)
+    return horizons
+
+
 def required_cutoffs(settings: Settings, as_of: Cutoff, first_day: date) -> tuple[Cutoff, ...]:
     """List every cutoff whose features training for ``as_of`` and its backtest need.
 
@@ -155,7 +171,7 @@ def required_cutoffs(settings: Settings, as_of: Cutoff, first_day: date) -> tupl
         Oldest first; ``as_of`` itself is among them, for what is learned without labels.
     """
     groups: list[Sequence[Cutoff]] = [(as_of,)]
-    for horizon in settings.value.horizons:
+    for horizon in learned_horizons(settings, as_of, first_day):
         plan = plan_horizon(settings, as_of, horizon, first_day)
         groups += [plan.training, plan.blend]
         for fold, blend in plan.folds:
@@ -206,8 +222,10 @@ def train_challenger(
     horizons: dict[str, Any] = {}
     refusals: list[str] = []
     compared: list[pd.DataFrame] = []
-    share = 1.0 / len(settings.value.horizons)
-    for k, horizon in enumerate(settings.value.horizons):
+    labelled = {*settings.value.horizons, *panel.labels["horizon_days"].unique()}
+    learned = [h for h in learned_horizons(settings, as_of, first_day) if h in labelled]
+    share = 1.0 / len(learned)
+    for k, horizon in enumerate(learned):
         bench = Workbench(panel, FitOptions.from_settings(settings, horizon), histories)
         plan = plan_horizon(settings, as_of, horizon, first_day)
         found: list[FoldResult] = []

@@ -208,6 +208,7 @@ def dbt_variables(
         "cutoffs": sorted({str(cutoff) for cutoff in cutoffs}),
         "data_through": str(data_through),
         "horizons": list(settings.value.horizons),
+        "auxiliary_horizons": list(settings.value.auxiliary_horizons),
         "run_id": run_id,
     }
 
@@ -336,8 +337,12 @@ def _parse_once(settings: Settings, project: Path) -> Any:
 
 def parse_variables(settings: Settings) -> dict[str, Any]:
     """Return variables under which the project is parsed, for whatever run."""
-    horizons = list(settings.value.horizons)
-    return {**_constant_variables(settings), "horizons": horizons, **_RUN_VARIABLES}
+    return {
+        **_constant_variables(settings),
+        "horizons": list(settings.value.horizons),
+        "auxiliary_horizons": list(settings.value.auxiliary_horizons),
+        **_RUN_VARIABLES,
+    }
 
 
 def _quiet_options(arguments: Sequence[str]) -> list[str]:

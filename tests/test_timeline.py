@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from clv_pipeline.timeline import (
     backtest_folds,
     business_day,
     daily_cutoffs,
+    learning_cutoffs,
     training_cutoffs,
 )
 
@@ -65,6 +67,38 @@ def test_training_cutoffs_of_cdnow() -> None:
         min_history_days=90,
     )
     assert [str(c) for c in found] == ["1997-11-02", "1997-12-02", "1998-01-01"]
+
+
+def test_a_model_also_learns_from_the_season_that_lies_ahead() -> None:
+    found = learning_cutoffs(
+        Cutoff.parse("1998-06-30"),
+        90,
+        first_day=FIRST,
+        step_days=30,
+        count=3,
+        min_history_days=90,
+    )
+    season = ["1997-06-01", "1997-07-01", "1997-07-31"]
+    assert [str(c) for c in found] == [*season, "1998-01-31", "1998-03-02", "1998-04-01"]
+    assert Cutoff.parse(season[1]).day.weekday() == Cutoff.parse("1998-06-30").day.weekday()
+
+
+@given(as_of=DAYS, horizon=st.integers(1, 400), step=st.integers(2, 60), count=st.integers(1, 20))
+def test_cutoffs_of_the_season_are_matured_and_near_no_other(
+    as_of: date, horizon: int, step: int, count: int
+) -> None:
+    found = learning_cutoffs(
+        Cutoff(as_of),
+        horizon,
+        first_day=FIRST,
+        step_days=step,
+        count=count,
+        min_history_days=60,
+    )
+    assert all(c.is_matured(horizon, as_of) for c in found)
+    assert all((c.day - FIRST).days + 1 >= 60 for c in found)
+    gaps = [(b.day - a.day).days for a, b in pairwise(found)]
+    assert all(gap > step // 2 for gap in gaps)
 
 
 def test_each_fold_trains_on_what_was_matured_when_it_is_evaluated() -> None:

@@ -19,6 +19,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.training import (
     TrainingRefused,
     decide_challenger,
+    learned_horizons,
     plan_horizon,
     required_cutoffs,
     train_challenger,
@@ -122,7 +123,9 @@ def test_the_leaderboard_holds_every_candidate(trained):
         "mlp",
         "hurdle",
         "tweedie",
+        "poisson",
         "btyd",
+        "btyd_seasonal",
         "ensemble",
     }
     assert set(board["model"]) == expected
@@ -320,6 +323,31 @@ def test_first_champion_then_the_same_again_then_a_damaged_one(trained, tmp_path
     third = train_challenger(settings, panel.columns, panel, AS_OF, "run-3")
     assert decide_challenger(third).promote
     assert any("damaged" in note for note in third.notes)
+
+
+def test_a_long_horizon_without_a_past_extends_a_shorter_one(tmp_path):
+    settings = make(tmp_path, value={"horizons": [273]})
+    as_of = Cutoff.parse("1997-09-30")
+    assert settings.value.auxiliary_horizons == (30, 60, 90, 180)
+    assert learned_horizons(settings, as_of, FIRST_DAY) == (90, 273)
+    # Where a configured horizon can be tested, no other is learned.
+    assert learned_horizons(settings, Cutoff.parse("1999-12-31"), FIRST_DAY) == (273,)
+    days = small_cdnow(700)
+    days = days[days["date"] <= pd.Timestamp(as_of.day)]
+    panel = make_panel(days, required_cutoffs(settings, as_of, FIRST_DAY), [90, 273], as_of)
+    result = train_challenger(settings, panel.columns, panel, as_of, "r")
+    entry = result.manifest["horizons"]["273"]
+    assert entry["served_by"] == "ensemble_extended"
+    assert "learned over 90 days is extended" in entry["reason"]
+    assert set(result.leaderboard["horizon_days"]) == {90}
+    rows = panel.for_cutoffs([as_of]).features
+    found = score_customers(result.model, rows, settings, "r")
+    assert set(found["horizon_days"]) == {273} and found["clv"].sum() > 0
+    version = save(settings, result)
+    again = score_customers(
+        store.load_model(settings.paths.models, version)[0], rows, settings, "r"
+    )
+    pd.testing.assert_frame_equal(again, found, check_exact=True)
 
 
 def test_a_champion_of_another_day_is_asked_only_what_it_had_not_learned(tmp_path):

@@ -149,7 +149,7 @@ def run_fold(
     X, train = bench.matrix(rows, known), bench.matrix(seen, known)
     experts = fitted.model_.level_zero_.predict(X)
     answer = fitted.model_.combine(experts)
-    value, probability = dict(experts.value), dict(experts.probability)
+    value, probability = fitted.model_.parts(experts), dict(experts.probability)
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
     probability.setdefault("tweedie", probability["hurdle"])
     for candidate in CANDIDATES:

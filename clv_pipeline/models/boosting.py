@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,25 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 # A start nearer to 0 or 1 than this could not be corrected: its curvature is too small to split on.
 LEAST_CHANCE, MOST_CHANCE = 0.02, 0.995
 LEAST_ORDERS = 0.02
+# An order of nothing is as good as this share of the mean; a gamma regression knows no 0.
+LEAST_SPEND = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class RowLevels:
+    """How far the label windows of training rows lay from the usual, to be learned around.
+
+    Attributes
+    ----------
+    value, orders, chance, amount
+        Offsets of each row on the links' scales: logarithm of value, logarithm of orders, log odds
+        of an order, logarithm of a buyer's value. ``seasons`` measures them.
+    """
+
+    value: Floats
+    orders: Floats
+    chance: Floats
+    amount: Floats
 
 
 def boost(
@@ -25,6 +45,8 @@ def boost(
     *,
     base_score: float | None = None,
     offset: Floats | None = None,
+    weight: Floats | None = None,
+    trees: int | None = None,
 ) -> xgb.Booster:
     """Fit one booster on the bins that the matrix shares between objectives.
 
@@ -41,10 +63,15 @@ def boost(
     base_score
         Start of every prediction, on the label's scale.
     offset
-        Start of each row's prediction on the link's scale, instead of ``base_score``.
+        Start of each row's prediction on the link's scale, in training instead of ``base_score``.
+    weight
+        Of each row; 1 when None.
+    trees
+        Instead of the options'.
     """
     bins = X.binned(options.max_bin)
     bins.set_label(label.astype(np.float32))
+    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
     start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
     bins.set_base_margin(start)
     parameters = {
@@ -61,9 +88,9 @@ def boost(
         "verbosity": 0,
         **objective,
     }
-    if base_score is not None and offset is None:
+    if base_score is not None:
         parameters["base_score"] = base_score
-    return xgb.train(parameters, bins, options.trees)
+    return xgb.train(parameters, bins, trees or options.trees)
 
 
 def predict_booster(booster: xgb.Booster, X: Matrix, *, offset: Floats | None = None) -> Floats:
@@ -106,15 +133,24 @@ def count_offset(X: Matrix, scale: float) -> Floats | None:
     """Return the logarithm of the buy-till-you-die count of orders, in units of ``scale``."""
     if "btyd_orders" not in X:
         return None
-    return np.log(np.maximum(X.column("btyd_orders"), LEAST_ORDERS) / scale)
+    return log_count(X.column("btyd_orders"), scale)
+
+
+def log_count(orders: Floats, scale: float) -> Floats:
+    """Return the logarithm of a count of orders in units of ``scale``, kept off 0."""
+    return np.asarray(np.log(np.maximum(orders, LEAST_ORDERS) / scale), dtype=np.float64)
 
 
 def amount_offset(X: Matrix, scale: float) -> Floats:
     """Return the logarithm of what a buyer is expected to bring, as buy-till-you-die says."""
     if "btyd_value" not in X:
         return np.full(len(X), np.log(scale))
-    chance = np.maximum(X.column("btyd_probability"), LEAST_CHANCE)
-    amount = X.column("btyd_value") / chance
+    return log_amount(X.column("btyd_value"), X.column("btyd_probability"), scale)
+
+
+def log_amount(value: Floats, chance: Floats, scale: float) -> Floats:
+    """Return the logarithm of value over the chance of an order; of ``scale`` without a value."""
+    amount = value / np.maximum(chance, LEAST_CHANCE)
     return np.log(np.where(amount > 0, np.maximum(amount, scale * 1e-3), scale))
 
 
@@ -125,7 +161,9 @@ def value_scale(value: Floats) -> float:
 
 
 class HurdleModel:
-    """P(buy) times E[value | buy]: a classifier, and a gamma regression on buyers.
+    """P(buy) times E[value | buy]: a classifier, and a regression on buyers.
+
+    Both start from what buy-till-you-die says, where there is such a forecast.
 
     Parameters
     ----------
@@ -143,7 +181,7 @@ class HurdleModel:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target) -> Self:
+    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
         """Fit both parts; buyers of no positive value count as almost nothing in the second."""
         bought = y.has_purchase.astype(np.float64)
         self.classifier_ = boost(
@@ -152,21 +190,29 @@ class HurdleModel:
             self.options,
             {"objective": "binary:logistic"},
             base_score=float(np.clip(bought.mean(), 1e-4, 1 - 1e-4)),
-            offset=chance_offset(X),
+            offset=_plus(chance_offset(X), levels.chance if levels else None),
         )
         buyers = np.flatnonzero(y.has_purchase)
         value = np.maximum(y.value[buyers], 0.0)
         self.scale_ = value_scale(value)
         value = value / self.scale_
+        rows = X.take(buyers)
         self.amount_ = boost(
-            X.take(buyers),
+            rows,
             value,
             self.options,
             # Between Poisson and gamma: zeros are allowed, giants weigh less than squared.
             {"objective": "reg:tweedie", "tweedie_variance_power": 1.7},
             base_score=max(float(value.mean()), 1e-3),
+            offset=_plus(self.start_amount(rows), levels.amount[buyers] if levels else None),
         )
         return self
+
+    def start_amount(self, X: Matrix) -> Floats | None:
+        """Return where ``amount_`` starts from on the log scale; None without a forecast."""
+        if "btyd_value" not in X:
+            return None
+        return np.asarray(amount_offset(X, self.scale_) - np.log(self.scale_), dtype=np.float64)
 
     def predict_probability(self, X: Matrix) -> Floats:
         """Return P(at least one order within the horizon)."""
@@ -174,7 +220,11 @@ class HurdleModel:
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value over the horizon."""
-        return self.predict_probability(X) * predict_booster(self.amount_, X) * self.scale_
+        return self.predict_probability(X) * self.predict_amount(X)
+
+    def predict_amount(self, X: Matrix) -> Floats:
+        """Return the expected value of those who buy."""
+        return predict_booster(self.amount_, X, offset=self.start_amount(X)) * self.scale_
 
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
@@ -222,18 +272,26 @@ class BoostedMean:
         self.objective = objective
         self.label = label
 
-    def fit(self, X: Matrix, y: Target) -> Self:
+    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
         """Fit on values, or counts, of training rows; negative ones count as 0."""
         label = np.maximum(y.value if self.label == "value" else y.orders, 0.0)
         self.scale_ = value_scale(label)
         label = label / self.scale_
+        season = None
+        if levels is not None and self.objective in ("tweedie", "poisson"):
+            season = levels.value if self.label == "value" else levels.orders
+        usual = label if season is None else label * np.exp(-season)
+        start = max(float(usual.mean()), 1e-4)
+        offset = self._offset(X)
+        if offset is None and season is not None:
+            offset = np.full(len(X), np.log(start))
         self.booster_ = boost(
             X,
             label,
             self.options,
             self.OBJECTIVES[self.objective],
-            base_score=max(float(label.mean()), 1e-4),
-            offset=self._offset(X),
+            base_score=start,
+            offset=_plus(offset, season),
         )
         return self
 
@@ -260,6 +318,60 @@ class BoostedMean:
         """Read what ``to_files`` gave."""
         document = load_json(files["model.json"])
         model = cls(FitOptions(**document["options"]), document["objective"], document["label"])
+        model.scale_ = document["scale"]
+        model.booster_ = load_booster(files["booster.ubj"])
+        return model
+
+
+class SpendModel:
+    """What an order of each customer brings: gamma regression on buyers, weighed by their orders.
+
+    Times expected orders it is an expert of its own, which ranks well where orders tell more than
+    values.
+
+    Parameters
+    ----------
+    options
+        Trees, depth, threads and so on.
+    """
+
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
+
+    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
+        """Fit on the training rows with an order."""
+        buyers = np.flatnonzero(y.has_purchase & (y.orders > 0))
+        orders = y.orders[buyers]
+        spend = np.maximum(y.value[buyers], 0.0) / np.maximum(orders, 1.0)
+        if levels is not None:
+            spend = spend * np.exp((levels.orders - levels.value)[buyers])
+        self.scale_ = value_scale(spend)
+        spend = np.maximum(spend / self.scale_, LEAST_SPEND)
+        self.booster_ = boost(
+            X.take(buyers),
+            spend,
+            self.options,
+            {"objective": "reg:gamma"},
+            base_score=max(float(np.average(spend, weights=orders)), LEAST_SPEND),
+            weight=orders,
+            trees=max(2 * self.options.trees // 3, 1),
+        )
+        return self
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return the expected value of one order."""
+        return predict_booster(self.booster_, X) * self.scale_
+
+    def to_files(self) -> Files:
+        """Return the fitted model as named files."""
+        document = {"scale": self.scale_, "options": vars(self.options)}
+        return {"booster.ubj": dump_booster(self.booster_), "model.json": dump_json(document)}
+
+    @classmethod
+    def from_files(cls, files: Files) -> Self:
+        """Read what ``to_files`` gave."""
+        document = load_json(files["model.json"])
+        model = cls(FitOptions(**document["options"]))
         model.scale_ = document["scale"]
         model.booster_ = load_booster(files["booster.ubj"])
         return model
@@ -326,3 +438,9 @@ class QuantileModel:
         model.scale_ = document["scale"]
         model.booster_ = load_booster(files["booster.ubj"])
         return model
+
+
+def _plus(offset: Floats | None, season: Floats | None) -> Floats | None:
+    if offset is None or season is None:
+        return offset
+    return offset + season

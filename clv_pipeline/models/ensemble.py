@@ -19,25 +19,38 @@ from clv_pipeline.models.base import (
     sample_rows,
     unnest,
 )
-from clv_pipeline.models.boosting import QUANTILES, BoostedMean, HurdleModel, QuantileModel
+from clv_pipeline.models.boosting import (
+    QUANTILES,
+    BoostedMean,
+    HurdleModel,
+    QuantileModel,
+    SpendModel,
+)
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.intervals import ConformalBounds
 from clv_pipeline.models.panel import Floats, Matrix, Target
+from clv_pipeline.models.seasons import Levels, shift_chance
+
+# Ends the name of an expert whose value follows the forecast level.
+SEASONAL = "_seasonal"
 
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """What the parts of the ensemble say of some customers.
+    """What the parts of the ensemble say of some customers, free of season.
 
     Attributes
     ----------
+    cutoff_date
+        ``datetime64[D]``, shape (n,).
     value, probability, orders
         One array per expert.
     amounts
         Quantiles of a buyer's value, shape (n, levels).
     """
 
+    cutoff_date: NDArray[np.datetime64]
     value: dict[str, Floats]
     probability: dict[str, Floats]
     orders: dict[str, Floats]
@@ -54,8 +67,9 @@ class Experts:
                 for name in names
             }
 
+        days = np.concatenate([part.cutoff_date for part in parts])[order]
         amounts = np.concatenate([part.amounts for part in parts])[order]
-        return Experts(join("value"), join("probability"), join("orders"), amounts)
+        return Experts(days, join("value"), join("probability"), join("orders"), amounts)
 
 
 class LevelZero:
@@ -68,22 +82,34 @@ class LevelZero:
 
     Attributes
     ----------
-    clusters_, hurdle_, tweedie_, orders_, quantiles_
+    clusters_, hurdle_, tweedie_, orders_, spend_, quantiles_
         The fitted parts.
     """
 
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target) -> Self:
-        """Fit on training rows; boosted parts see at most ``options.max_rows`` of them."""
+    def fit(self, X: Matrix, y: Target, levels: Levels | None = None) -> Self:
+        """Fit on training rows; boosted parts see at most ``options.max_rows`` of them.
+
+        Parameters
+        ----------
+        X, y
+            Training rows.
+        levels
+            Of the training cutoffs; what is learned is free of them.
+        """
         options = self.options
         self.clusters_ = BehaviourClusters(options.clusters, options.seed).fit(X)
         rows = sample_rows(len(X), options.max_rows, options.seed)
         seen, target = self._inputs(X.take(rows)), y.take(rows)
-        self.hurdle_ = HurdleModel(options).fit(seen, target)
-        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target)
-        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target)
+        season = None
+        if levels is not None and levels.known:
+            season = levels.of_rows(seen.cutoff_date)
+        self.hurdle_ = HurdleModel(options).fit(seen, target, season)
+        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target, season)
+        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target, season)
+        self.spend_ = SpendModel(options).fit(seen, target, season)
         few = sample_rows(len(seen), options.max_quantile_rows, options.seed)
         self.quantiles_ = QuantileModel(options.for_quantiles()).fit(
             seen.take(few), target.take(few)
@@ -94,11 +120,16 @@ class LevelZero:
         """Return what each expert says of the rows."""
         seen = self._inputs(X)
         chance = self.hurdle_.predict_probability(seen)
-        value = {"hurdle": self.hurdle_.predict(seen), "tweedie": self.tweedie_.predict(seen)}
-        probability, orders = {"hurdle": chance}, {"poisson": self.orders_.predict(seen)}
+        count = self.orders_.predict(seen)
+        value = {
+            "hurdle": chance * self.hurdle_.predict_amount(seen),
+            "tweedie": self.tweedie_.predict(seen),
+            "poisson": count * self.spend_.predict(seen),
+        }
+        probability, orders = {"hurdle": chance}, {"poisson": count}
         if FORECAST[0] in X:
             value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, FORECAST)
-        return Experts(value, probability, orders, self.quantiles_.predict(seen))
+        return Experts(X.cutoff_date, value, probability, orders, self.quantiles_.predict(seen))
 
     def _inputs(self, X: Matrix) -> Matrix:
         return X.with_columns(self.clusters_.columns(X))
@@ -118,6 +149,7 @@ class LevelZero:
         model.hurdle_ = HurdleModel.from_files(unnest("hurdle", files))
         model.tweedie_ = BoostedMean.from_files(unnest("tweedie", files))
         model.orders_ = BoostedMean.from_files(unnest("orders", files))
+        model.spend_ = SpendModel.from_files(unnest("spend", files))
         model.quantiles_ = QuantileModel.from_files(unnest("quantiles", files))
         return model
 
@@ -127,6 +159,7 @@ class LevelZero:
             "hurdle": self.hurdle_,
             "tweedie": self.tweedie_,
             "orders": self.orders_,
+            "spend": self.spend_,
             "quantiles": self.quantiles_,
         }
 
@@ -204,6 +237,10 @@ class HorizonModel:
         Experts refitted on every training row.
     value_blend_, probability_blend_, orders_blend_
         Learned on rows that their experts had not seen.
+    levels_
+        Of past windows, from which the level of the window ahead is forecast.
+    has_value_level_
+        Whether the value follows the forecast level; not where buy-till-you-die alone serves.
     bounds_
         The conformal correction of P10, P50 and P90.
     """
@@ -211,7 +248,13 @@ class HorizonModel:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, level_zero: LevelZero, unseen: Experts, unseen_target: Target) -> Self:
+    def fit(
+        self,
+        level_zero: LevelZero,
+        unseen: Experts,
+        unseen_target: Target,
+        levels: Levels | None = None,
+    ) -> Self:
         """Learn the blend and the bounds for experts that were fitted on every row.
 
         Parameters
@@ -222,37 +265,64 @@ class HorizonModel:
             What experts like them said of rows that they were not fitted on.
         unseen_target
             What came to pass for those rows.
+        levels
+            Of past windows, that of the unseen rows among them.
         """
-        self.value_blend_ = Blend().fit(unseen.value, unseen_target.value)
+        self.levels_ = levels or Levels(self.options.horizon_days, {})
+        self.has_value_level_ = True
+        # The blend is about who brings how much more than others; the level has its own forecast.
+        season = self.levels_.of_rows(unseen.cutoff_date)
+        self.value_blend_ = Blend().fit(unseen.value, unseen_target.value * np.exp(-season.value))
         self.probability_blend_ = Blend().fit(
-            unseen.probability, unseen_target.has_purchase.astype(np.float64)
+            {name: shift_chance(p, season.chance) for name, p in unseen.probability.items()},
+            unseen_target.has_purchase.astype(np.float64),
         )
-        self.orders_blend_ = Blend().fit(unseen.orders, unseen_target.orders)
+        orders = unseen_target.orders * np.exp(-season.orders)
+        self.orders_blend_ = Blend().fit(unseen.orders, orders)
+        answer = self._means(unseen)
         self.bounds_ = ConformalBounds(QUANTILES).fit(
-            unseen.amounts,
-            self.probability_blend_.predict(unseen.probability),
-            self.value_blend_.predict(unseen.value),
-            unseen_target.value,
+            unseen.amounts, answer["probability"], answer["value"], unseen_target.value
         )
         self.level_zero_ = level_zero
         return self
+
+    def serve(self, name: str) -> None:
+        """Let one expert's value serve instead of the blend; ``btyd`` as it is, without a level."""
+        self.has_value_level_ = name != "btyd"
+        self.value_blend_ = Blend.given({name.removesuffix(SEASONAL): 1.0})
+
+    def value_factor(self, cutoff_date: NDArray[np.datetime64]) -> Floats:
+        """Return what the blended value is multiplied by at each row's cutoff."""
+        if not self.has_value_level_:
+            return np.ones(len(cutoff_date))
+        return np.exp(self.levels_.forecast_rows(cutoff_date)[0])
+
+    def parts(self, experts: Experts) -> dict[str, Floats]:
+        """Return each expert's value as it would be served alone, and ``btyd_seasonal``."""
+        factor = self.value_factor(experts.cutoff_date)
+        found = {name: value * factor for name, value in experts.value.items()}
+        if "btyd" in experts.value:
+            found |= {"btyd": experts.value["btyd"], "btyd" + SEASONAL: found["btyd"]}
+        return found
 
     def predict(self, X: Matrix) -> dict[str, Floats]:
         """Return ``value``, ``probability``, ``orders``, ``p10``, ``p50``, ``p90`` by row."""
         return self.combine(self.level_zero_.predict(X))
 
     def combine(self, experts: Experts) -> dict[str, Floats]:
-        """Blend what the experts say, and correct the bounds."""
+        """Blend what the experts say, put the season back, and correct the bounds."""
+        found = self._means(experts)
+        bounds = self.bounds_.predict(experts.amounts, found["probability"], found["value"])
+        return found | dict(zip(("p10", "p50", "p90"), bounds.T, strict=True))
+
+    def _means(self, experts: Experts) -> dict[str, Floats]:
+        _, orders, chance = self.levels_.forecast_rows(experts.cutoff_date)
         probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
-        value = self.value_blend_.predict(experts.value)
-        low, middle, high = self.bounds_.predict(experts.amounts, probability, value).T
         return {
-            "value": value,
-            "probability": probability,
-            "orders": self.orders_blend_.predict(experts.orders),
-            "p10": low,
-            "p50": middle,
-            "p90": high,
+            "value": self.value_blend_.predict(experts.value)
+            * self.value_factor(experts.cutoff_date),
+            "probability": shift_chance(probability, chance),
+            "orders": self.orders_blend_.predict(experts.orders) * np.exp(orders),
         }
 
     def to_files(self) -> Files:
@@ -263,6 +333,8 @@ class HorizonModel:
             "probability": self.probability_blend_.weights_,
             "orders": self.orders_blend_.weights_,
             "bounds": self.bounds_.to_dict(),
+            "levels": self.levels_.to_dict(),
+            "has_value_level": self.has_value_level_,
         }
         return {"model.json": dump_json(document)} | nest("level_zero", self.level_zero_.to_files())
 
@@ -275,6 +347,8 @@ class HorizonModel:
         model.probability_blend_ = Blend.given(document["probability"])
         model.orders_blend_ = Blend.given(document["orders"])
         model.bounds_ = ConformalBounds.from_dict(document["bounds"])
+        model.levels_ = Levels.from_dict(document["levels"])
+        model.has_value_level_ = document["has_value_level"]
         model.level_zero_ = LevelZero.from_files(unnest("level_zero", files))
         return model
 

@@ -17,6 +17,7 @@ arithmetic: links, products, the blend, the bridge to a longer horizon (``attrib
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +28,15 @@ import pandas as pd
 
 from clv_pipeline.models.attribution import Parts, tree_contributions
 from clv_pipeline.models.baselines import LinearModel, squash
-from clv_pipeline.models.boosting import LEAST_CHANCE, MOST_CHANCE, BoostedMean, HurdleModel
+from clv_pipeline.models.boosting import (
+    LEAST_CHANCE,
+    MOST_CHANCE,
+    BoostedMean,
+    HurdleModel,
+    SpendModel,
+    log_amount,
+    log_count,
+)
 from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.fold import FittedHorizon, history_matrix
@@ -207,51 +216,58 @@ class _Explainer:
         seen = X.with_columns(level_zero.clusters_.columns(X))
         shares = self._shares_of_distances(seen, level_zero.clusters_)
         experts: dict[str, Parts] = {}
-        chance_offset = None
+        games = None
         if FORECAST[0] in X and history is not None:
             games = HistoryGames(history.for_horizon(horizon), swapped)
             experts["btyd"] = swapped.explain(games.value, CONCEPTS)
-            chance_offset = swapped.explain(
-                lambda mask: _log_odds(games.chance(mask)),
-                CONCEPTS,
-                float(_log_odds(np.zeros(1))[0]),
-            )
             share = _sizes_as_shares(experts["btyd"].effects)
             shares |= dict.fromkeys(FORECAST, share)
-        experts["hurdle"] = self._hurdle(level_zero.hurdle_, seen, shares, chance_offset)
+        starts = _Starts(swapped, games)
+        experts["hurdle"] = self._hurdle(level_zero.hurdle_, seen, shares, starts)
         experts["tweedie"] = self._mean(level_zero.tweedie_, seen, shares)
+        experts["poisson"] = self._orders(
+            level_zero.orders_, level_zero.spend_, seen, shares, starts
+        )
         weights = fitted.model_.value_blend_.weights_
         known = [name for name in sorted(weights) if name in experts]
         total = sum(weights[name] for name in known) or 1.0
         found = Parts(0.0, np.zeros((len(rows), len(CONCEPTS))))
         for name in known:
             found = found + experts[name].times(weights[name] / total)
-        return found
+        # The rows are of one cutoff, so the season is one factor.
+        season = fitted.model_.value_factor(X.cutoff_date)
+        return found.times(float(season[0])) if len(X) else found
 
     def _hurdle(
+        self, model: HurdleModel, X: Matrix, shares: dict[str, Floats], starts: _Starts
+    ) -> Parts:
+        odds = self._margins(model.classifier_, X, shares, start=starts.odds())
+        amount = self._margins(model.amount_, X, shares, start=starts.amount(model.scale_))
+        return odds.through(_logistic).product(amount.through(np.exp)).times(model.scale_)
+
+    def _orders(
         self,
-        model: HurdleModel,
+        model: BoostedMean,
+        spend: SpendModel,
         X: Matrix,
         shares: dict[str, Floats],
-        chance_offset: Parts | None,
+        starts: _Starts,
     ) -> Parts:
-        odds = self._margins(model.classifier_, X, shares, has_offset=chance_offset is not None)
-        chance = (odds if chance_offset is None else odds + chance_offset).through(_logistic)
-        amount = self._margins(model.amount_, X, shares, has_offset=False).through(np.exp)
-        return chance.product(amount).times(model.scale_)
+        count = self._margins(model.booster_, X, shares, start=starts.count(model.scale_))
+        each = self._margins(spend.booster_, X, shares, start=None)
+        found = count.through(np.exp).product(each.through(np.exp))
+        return found.times(model.scale_ * spend.scale_)
 
     def _mean(self, model: BoostedMean, X: Matrix, shares: dict[str, Floats]) -> Parts:
         return (
-            self._margins(model.booster_, X, shares, has_offset=False)
-            .through(np.exp)
-            .times(model.scale_)
+            self._margins(model.booster_, X, shares, start=None).through(np.exp).times(model.scale_)
         )
 
     def _margins(
-        self, booster: Any, X: Matrix, shares: dict[str, Floats], *, has_offset: bool
+        self, booster: Any, X: Matrix, shares: dict[str, Floats], *, start: Parts | None
     ) -> Parts:
-        """Sum a booster's contributions over the columns of each concept."""
-        contributions = tree_contributions(booster, X, has_offset=has_offset)
+        """Sum a booster's contributions over the columns of each concept, and where it started."""
+        contributions = tree_contributions(booster, X, has_offset=start is not None)
         effects = np.zeros((len(X), len(CONCEPTS)))
         for k, name in enumerate(X.names):
             if name in shares:
@@ -259,7 +275,8 @@ class _Explainer:
             else:
                 effects[:, CONCEPTS.index(self._concept(name))] += contributions[:, k]
         base = float(contributions[0, -1]) if len(X) else 0.0
-        return Parts(base, effects)
+        found = Parts(base, effects)
+        return found if start is None else found + start
 
     def _shares_of_distances(self, X: Matrix, clusters: BehaviourClusters) -> dict[str, Floats]:
         """Share each distance among the behaviours by their squared distance from that centroid."""
@@ -283,6 +300,49 @@ class _Explainer:
 
     def _concept(self, name: str) -> str:
         return self.concepts.get(name) or concept_of(name)
+
+
+class _Starts:
+    """Where boosted experts start from: buy-till-you-die on their scales, taken apart.
+
+    Parameters
+    ----------
+    swapped
+        The customers.
+    games
+        Of the model that the experts start from; None where they start from a constant.
+    """
+
+    def __init__(self, swapped: SwappedHistories, games: HistoryGames | None) -> None:
+        self.swapped = swapped
+        self.games = games
+
+    def odds(self) -> Parts | None:
+        """Return the log odds of an order."""
+        games, nothing = self.games, float(_log_odds(np.zeros(1))[0])
+        if games is None:
+            return None
+        return self.swapped.explain(lambda mask: _log_odds(games.chance(mask)), CONCEPTS, nothing)
+
+    def amount(self, scale: float) -> Parts | None:
+        """Return the logarithm of a buyer's value in units of ``scale``."""
+        games = self.games
+        if games is None:
+            return None
+
+        def worth(mask: int) -> Floats:
+            return log_amount(games.value(mask), games.chance(mask), scale) - math.log(scale)
+
+        return self.swapped.explain(worth, CONCEPTS)
+
+    def count(self, scale: float) -> Parts | None:
+        """Return the logarithm of the orders in units of ``scale``."""
+        games, nothing = self.games, float(log_count(np.zeros(1), scale)[0])
+        if games is None:
+            return None
+        return self.swapped.explain(
+            lambda mask: log_count(games.orders(mask), scale), CONCEPTS, nothing
+        )
 
 
 def _fit_to(parts: Parts, value: Floats) -> Parts:

@@ -16,6 +16,7 @@ from clv_pipeline.models.clusters import BEHAVIOUR
 from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
 from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.panel import Encoder, Floats, Matrix, Panel, PanelError, Target
+from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff
 
 # Fewer buyers, or fewer customers who did not buy, teach a classifier nothing.
@@ -115,6 +116,19 @@ class Workbench:
         self.options = options
         self.histories = histories
         self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
+        self._levels: dict[Cutoff, tuple[float, ...]] | None = None
+
+    def levels(self, newest: Cutoff) -> Levels:
+        """Return the level of every cutoff up to one whose label matured."""
+        if self._levels is None:
+            self._levels = {}
+            for cutoff in self.panel.cutoffs:
+                rows, y = self.panel.for_cutoffs([cutoff]).matrix(self.options.horizon_days)
+                if len(rows) and self.histories.at(cutoff) is not None:
+                    X = history_matrix(rows)
+                    X = X.with_columns(self.histories.columns(rows, self.options.horizon_days))
+                    self._levels |= Levels.measure(X, y, self.options.horizon_days).known
+        return Levels(self.options.horizon_days, self._levels).through(newest)
 
     def experts(self, cutoffs: Sequence[Cutoff]) -> FittedExperts:
         """Return the experts fitted on the labels of some cutoffs.
@@ -128,14 +142,15 @@ class Workbench:
         if key not in self._experts:
             rows, y = self.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
             check_labels(y, self.options.horizon_days)
-            self._experts[key] = self.fit(rows, y)
+            self._experts[key] = self.fit(rows, y, self.levels(key[-1]))
         return self._experts[key]
 
-    def fit(self, rows: pd.DataFrame, y: Target) -> FittedExperts:
-        """Fit an encoder and experts on raw rows."""
+    def fit(self, rows: pd.DataFrame, y: Target, levels: Levels) -> FittedExperts:
+        """Fit an encoder and experts on raw rows, around the levels of their cutoffs."""
         extra = self.histories.columns(rows, self.options.horizon_days)
         encoder = Encoder.fit(rows, self.panel.columns)
-        level_zero = LevelZero(self.options).fit(encoder.transform(rows).with_columns(extra), y)
+        X = encoder.transform(rows).with_columns(extra)
+        level_zero = LevelZero(self.options).fit(X, y, levels if extra else None)
         return FittedExperts(encoder, level_zero, bool(extra))
 
     def has_history(self, cutoffs: Sequence[Cutoff]) -> bool:
@@ -210,7 +225,8 @@ class FittedHorizon:
         self.cutoffs_ = tuple(cutoffs)
         self.encoder_, self.uses_history_ = experts.encoder, experts.uses_history
         _, target = bench.panel.for_cutoffs([newest]).matrix(self.options.horizon_days)
-        self.model_ = HorizonModel(self.options).fit(experts.level_zero, unseen, target)
+        levels = bench.levels(newest) if self.uses_history_ else None
+        self.model_ = HorizonModel(self.options).fit(experts.level_zero, unseen, target, levels)
         return self
 
     def _by_time(
@@ -244,7 +260,7 @@ class FittedHorizon:
         for k in range(CUSTOMER_FOLDS):
             inside, outside = part != k, (part == k) & is_newest
             check_labels(y.take(inside), self.options.horizon_days, share=0.25)
-            experts = bench.fit(rows[inside], y.take(inside))
+            experts = bench.fit(rows[inside], y.take(inside), bench.levels(newest))
             found.append(experts.level_zero.predict(bench.matrix(rows[outside], experts)))
             places.append(position[outside])
         self.blend_rule_ = (

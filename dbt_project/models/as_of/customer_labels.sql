@@ -1,5 +1,5 @@
 with horizons as (
-    {% for days in var('horizons') -%}
+    {% for days in (var('horizons') + var('auxiliary_horizons')) | unique -%}
         select cast({{ days }} as integer) as horizon_days
         {% if not loop.last %}union all{% endif %}
     {% endfor %}

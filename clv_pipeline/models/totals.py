@@ -1,0 +1,119 @@
+"""The total of the window ahead: what several sources say of its level, weighed by evidence.
+
+The level is the logarithm of the customers' total over buy-till-you-die's. Three sources: that
+buy-till-you-die is right (level 0), that it errs as it usually did (mean over past windows), and
+that it errs as it did over the same window a year before (season, and what the model makes of it).
+Each is weighed by the inverse of its mean squared error over past windows, as it would have been
+forecast then. Overlapping windows are few independent ones, so each source starts from what it
+erred by on other shops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clv_pipeline.timeline import YEAR_DAYS, Cutoff
+
+# Log errors that each source is known for, and how many windows that knowledge counts as.
+# Measured over 1,600 windows of 30 to 273 days of two real and three simulated shops.
+PRIOR_ERROR = {"btyd": 0.2, "usual": 0.3, "last_year": 0.1}
+PRIOR_WINDOWS = 4.0
+# Windows of the year before may start so many days off, and count the less for it.
+SEASON_REACH_DAYS = 35
+NEAREST_SEASON_DAYS = 20
+USUAL_WINDOWS = 6
+EVIDENCE_WINDOWS = 6
+LARGEST_LEVEL = float(np.log(3.0))
+
+
+@dataclass(frozen=True)
+class LevelForecast:
+    """The level that is forecast for one window.
+
+    Attributes
+    ----------
+    level
+        Logarithm of the total over buy-till-you-die's.
+    spread
+        Standard deviation of its error, on the log scale.
+    sources, weights
+        By source, its level and its weight; weights sum to 1.
+    """
+
+    level: float
+    spread: float
+    sources: dict[str, float]
+    weights: dict[str, float]
+
+    @property
+    def knows_season(self) -> bool:
+        """Whether the same window a year before is known."""
+        return "last_year" in self.sources
+
+
+def level_sources(
+    known: Mapping[Cutoff, float], target: Cutoff, horizon_days: int
+) -> dict[str, float]:
+    """Return what each source says of the window after ``target``, from windows matured by then."""
+    matured = {c: level for c, level in known.items() if c.is_matured(horizon_days, target.day)}
+    found = {"btyd": 0.0}
+    if not matured:
+        return found
+    newest = sorted(matured)[-USUAL_WINDOWS:]
+    found["usual"] = float(np.mean([matured[c] for c in newest]))
+    year_before = target.shift(-YEAR_DAYS)
+    near = {c: abs((c.day - year_before.day).days) for c in sorted(matured)}
+    near = {c: days for c, days in near.items() if days < SEASON_REACH_DAYS}
+    if near and min(near.values()) <= NEAREST_SEASON_DAYS:
+        weights = [1 - days / SEASON_REACH_DAYS for days in near.values()]
+        found["last_year"] = float(np.average([matured[c] for c in near], weights=weights))
+    return found
+
+
+def forecast_level(
+    known: Mapping[Cutoff, float], target: Cutoff, horizon_days: int
+) -> LevelForecast:
+    """Forecast the level of the window after ``target``.
+
+    Parameters
+    ----------
+    known
+        Levels of past windows by cutoff; windows that end after ``target`` are left aside.
+    target
+        The cutoff that is predicted.
+    horizon_days
+        H of the windows.
+    """
+    sources = level_sources(known, target, horizon_days)
+    past = sorted(c for c in known if c.is_matured(horizon_days, target.day))[-EVIDENCE_WINDOWS:]
+    errors: dict[str, list[float]] = {name: [] for name in sources}
+    for cutoff in past:
+        for name, level in level_sources(known, cutoff, horizon_days).items():
+            if name in errors:
+                errors[name].append(level - known[cutoff])
+    squares = {
+        name: _believed_square(PRIOR_ERROR[name], found, past, horizon_days)
+        for name, found in errors.items()
+    }
+    total = sum(1 / square for square in squares.values())
+    weights = {name: 1 / square / total for name, square in squares.items()}
+    level = sum(weights[name] * sources[name] for name in sources)
+    # Sources err alike, so the mean is no better than the best of them.
+    spread = float(np.sqrt(min(squares.values())))
+    level = float(np.clip(level, -LARGEST_LEVEL, LARGEST_LEVEL))
+    return LevelForecast(level, spread, sources, weights)
+
+
+def _believed_square(
+    prior: float, errors: list[float], past: list[Cutoff], horizon_days: int
+) -> float:
+    if not errors:
+        return prior**2
+    # Windows that overlap say the same thing again.
+    span = (past[-1].day - past[0].day).days
+    independent = min(1.0 + span / horizon_days, len(errors))
+    square = float(np.mean(np.square(errors)))
+    return (PRIOR_WINDOWS * prior**2 + independent * square) / (PRIOR_WINDOWS + independent)
