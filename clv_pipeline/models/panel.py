@@ -204,11 +204,13 @@ class Encoder:
         values = np.empty((len(frame), len(self.names)), dtype=np.float32)
         for k, name in enumerate(self.names):
             if name in self.categories:
-                codes = {value: float(i) for i, value in enumerate(self.categories[name])}
-                column = frame[name].astype(object).map(lambda v, codes=codes: codes.get(str(v)))
+                known = {value: float(i) for i, value in enumerate(self.categories[name])}
+                # Each distinct value is looked up once; what is missing stands at the end.
+                places, values_found = pd.factorize(frame[name].astype(object))
+                codes = [known.get(str(value), np.nan) for value in values_found]
+                numbers = np.array([*codes, np.nan])[places]
             else:
-                column = frame[name]
-            numbers = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+                numbers = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
             # Infinite or beyond float32: as good as missing for a split.
             values[:, k] = np.where(np.abs(numbers) < 1e37, numbers, np.nan)
         return Matrix(

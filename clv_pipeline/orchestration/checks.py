@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from clv_pipeline.ingest.contract import CONTRACTS
-from clv_pipeline.orchestration.common import POOL, describe
+from clv_pipeline.orchestration.common import POOL, RETRY, explained
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import SUMMARY, preview
 from clv_pipeline.orchestration.project import Project
@@ -50,6 +50,7 @@ def _build_gate(gate: "Gate") -> dg.AssetChecksDefinition:
         name=f"{gate}_gate",
         additional_deps=[dg.AssetKey(key) for key in others],
         blocking=True,
+        retry_policy=RETRY,
         pool=POOL,
         description=DESCRIPTIONS[gate],
     )
@@ -66,13 +67,9 @@ def run_gate_check(gate: "Gate", context: Any, project: Project) -> dg.AssetChec
     # Great Expectations takes seconds to import.
     from data_quality.gates import record_results, run_gate
 
-    try:
+    with explained(f"The gate '{gate}' could not be run: "):
         report = run_gate(project.settings, gate, run_cutoff(context), context.run.run_id)
         record_results(project.settings, report)
-    except Exception as error:
-        raise dg.Failure(
-            f"The gate '{gate}' could not be run: {describe(error)}", allow_retries=False
-        ) from error
     return dg.AssetCheckResult(
         passed=report.is_passed,
         severity=dg.AssetCheckSeverity.ERROR,

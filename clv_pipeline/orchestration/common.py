@@ -44,8 +44,13 @@ def stage_asset(
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(prefix: str = "") -> Iterator[None]:
     """Turn an error into a failure that says why in a sentence; only passing faults are retried.
+
+    Parameters
+    ----------
+    prefix
+        Put before the sentence.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def explained() -> Iterator[None]:
     except Exception as error:
         if is_passing_fault(error):
             raise
-        raise dg.Failure(describe(error), allow_retries=False) from error
+        raise dg.Failure(prefix + describe(error), allow_retries=False) from error
 
 
 def is_passing_fault(error: BaseException | None) -> bool:

@@ -16,7 +16,7 @@ from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
 from clv_pipeline.orchestration.ledger import note_counts
 from clv_pipeline.orchestration.partitions import run_cutoff
-from clv_pipeline.orchestration.previews import ROW_COUNT, SUMMARY
+from clv_pipeline.orchestration.previews import describe_rows, personal_columns, preview
 from clv_pipeline.orchestration.project import Project
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff, union_cutoffs
@@ -129,7 +129,8 @@ def _build_step(
     ) -> Iterator[Any]:
         with explained():
             report = run_step(step, context, config, project)
-        yield from _events(context, report, manifest, translator)
+            events = list(_events(context, report, manifest, translator))
+        yield from events
         if report.error is not None:
             raise dg.Failure(report.error, allow_retries=report.is_passing_fault)
 
@@ -164,12 +165,15 @@ def _events(
     # The project may have been upgraded since this process read it; its new parts are built all
     # the same and show after the code location is loaded again.
     known = manifest["nodes"]
+    personal = personal_columns()
     for model in report.models:
         if model.node not in known:
             continue
-        metadata: dict[str, Any] = {"seconds": round(model.seconds, 3), SUMMARY: report.summary}
-        if model.count_rows is not None:
-            metadata[ROW_COUNT] = model.count_rows
+        metadata: dict[str, Any] = {
+            "seconds": round(model.seconds, 3),
+            **describe_rows(model.count_rows, report.summary),
+            "preview": preview(model.rows.drop(columns=personal, errors="ignore")),
+        }
         key = translator.get_asset_key(known[model.node])
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     wanted = context.selected_asset_check_keys

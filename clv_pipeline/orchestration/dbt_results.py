@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clv_pipeline import transform
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import open_warehouse, quote_identifier
+from clv_pipeline.warehouse import open_warehouse, read_frame, read_row
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREVIEW_ROWS = 5
 # What a model's failure says when trying again may help.
 _PASSING_FAULTS = ("lock on file", "conflicting lock", "temporarily unavailable")
 
@@ -25,12 +30,15 @@ class ModelResult:
     seconds
         How long it took.
     count_rows
-        Rows of its table; None for a view.
+        Rows of its table or view.
+    rows
+        A few of them.
     """
 
     node: str
     seconds: float
-    count_rows: int | None
+    count_rows: int
+    rows: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class DbtReport:
     @property
     def summary(self) -> str:
         """What was built, in a line."""
-        rows = max((model.count_rows or 0 for model in self.models), default=0)
+        rows = max((model.count_rows for model in self.models), default=0)
         parts = [f"{len(self.models)} models", f"{rows:,} rows in the largest table"]
         if self.tests:
             passed = sum(test.is_passed for test in self.tests)
@@ -119,12 +127,11 @@ def build_models(
     built = [
         entry
         for entry in found
-        if entry.node.startswith("model.") and entry.status in ("success", "no-op", "reused")
+        if entry.node.startswith("model.")
+        and entry.relation
+        and entry.status in ("success", "no-op", "reused")
     ]
-    counts = _count_rows(settings, [entry.relation for entry in built if entry.relation])
-    models = (
-        ModelResult(entry.node, entry.seconds, counts.get(entry.relation or "")) for entry in built
-    )
+    models = _look_at(settings, built)
     tests = (
         TestResult(
             entry.node,
@@ -139,16 +146,11 @@ def build_models(
     return DbtReport(tuple(models), tuple(tests), error)
 
 
-def _count_rows(settings: Settings, relations: Sequence[str]) -> dict[str, int]:
-    # Counting a table reads its statistics alone; counting a view would run it.
+def _look_at(settings: Settings, built: Sequence[transform.NodeResult]) -> list[ModelResult]:
     with open_warehouse(settings, read_only=True) as connection:
-        tables = connection.execute(
-            "SELECT database_name, schema_name, table_name FROM duckdb_tables()"
-        ).fetchall()
-        counts = {}
-        for parts in tables:
-            relation = ".".join(quote_identifier(part) for part in parts)
-            if relation in relations:
-                row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-                counts[relation] = int(row[0]) if row else 0
-    return counts
+        models = []
+        for entry in built:
+            count = read_row(connection, f"SELECT count(*) FROM {entry.relation}")[0]
+            rows = read_frame(connection, f"SELECT * FROM {entry.relation} LIMIT {PREVIEW_ROWS}")
+            models.append(ModelResult(entry.node, entry.seconds, int(count), rows))
+    return models

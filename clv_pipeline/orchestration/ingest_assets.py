@@ -8,7 +8,7 @@ import dagster as dg
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.ingest.landing import LANDING_ORDER, land_input
 from clv_pipeline.orchestration.common import explained, stage_asset
-from clv_pipeline.orchestration.previews import describe_rows, plot_line, preview
+from clv_pipeline.orchestration.previews import describe_rows, personal_columns, plot_line, preview
 from clv_pipeline.orchestration.project import Project
 from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import open_warehouse, quote_identifier, read_frame
@@ -47,16 +47,15 @@ def _build_input(name: str, partitions: dg.PartitionsDefinition[str]) -> dg.Asse
         for warning in report.warnings:
             context.log.warning(warning)
         landed = report.landed
-        metadata = describe_rows(landed.count_kept, report.sentence)
-        if report.files_seen:
-            metadata |= {
-                "files seen": report.files_seen,
-                "files new": report.files_new,
-                "rows in": landed.count_in,
-                "rows quarantined": landed.count_quarantined,
-                "rows of guests": landed.count_guest,
-                **_show(project.settings, name),
-            }
+        metadata = {
+            **describe_rows(landed.count_kept, report.sentence),
+            "files seen": report.files_seen,
+            "files new": report.files_new,
+            "rows in": landed.count_in,
+            "rows quarantined": landed.count_quarantined,
+            "rows of guests": landed.count_guest,
+            **_show(project.settings, name),
+        }
         return dg.MaterializeResult(metadata=metadata)
 
     return land
@@ -73,8 +72,7 @@ def _show(settings: Settings, name: str) -> dict[str, Any]:
             f"SELECT date_trunc('month', {day}) AS month, count(*) AS rows FROM {table} "
             f"WHERE {day} IS NOT NULL GROUP BY ALL ORDER BY month",
         )
-    personal = [field.name for field in contract.fields if field.personal]
-    shown = {"preview": preview(rows.drop(columns=personal, errors="ignore"))}
+    shown = {"preview": preview(rows.drop(columns=personal_columns(), errors="ignore"))}
     if len(months) > 1:
         shown["rows per month"] = plot_line(
             list(months["month"]), list(months["rows"]), title=f"{name}: rows per month"

@@ -44,10 +44,11 @@ def preview(frame: "pd.DataFrame", rows: int = 5) -> dg.MarkdownMetadataValue:
         for column in shown.columns
         if not str(column).endswith((*_PERSONAL_SUFFIXES, *_SAME_IN_EACH_ROW))
     ]
+    known = shown[kept].astype(object).where(shown[kept].notna(), None)
     lines = ["| " + " | ".join(kept) + " |", "|" + " --- |" * len(kept)]
     lines += [
         "| " + " | ".join(_cell(value) for value in row) + " |"
-        for row in shown[kept].itertuples(index=False, name=None)
+        for row in known.itertuples(index=False, name=None)
     ]
     return dg.MetadataValue.md("\n".join(lines))
 
@@ -134,7 +135,7 @@ def plot_histogram(values: Any, *, title: str, label: str) -> Any:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    if value is None:
         return ""
     if isinstance(value, datetime):
         return value.date().isoformat() if value.time() == time() else f"{value:%Y-%m-%d %H:%M}"

@@ -14,6 +14,7 @@ import pytest
 from clv_pipeline.progress import Progress
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
+from tests.orchestration.support import HOSTILE
 
 CDNOW = Path(__file__).resolve().parents[2] / "clv_pipeline" / "datasets" / "cdnow.csv.gz"
 LAST_DAY = date(1998, 6, 30)
@@ -39,7 +40,7 @@ threads = 1
 
 [inputs.transactions]
 files = ["data/orders*.csv"]
-columns = {{ user_id = "customer_id", ts = "date" }}
+columns = {{ user_id = "customer_id", ts = "date", sku = "item" }}
 """
 
 
@@ -52,7 +53,10 @@ def write_project(folder: Path, last_day: date | None = None) -> Path:
     last_day = last_day or yesterday()
     orders = pd.read_csv(CDNOW, parse_dates=["date"])
     chosen = orders["customer_id"].drop_duplicates().sort_values().iloc[::58][:CUSTOMERS]
-    orders = orders[orders["customer_id"].isin(chosen)]
+    orders = orders[orders["customer_id"].isin(chosen)].astype({"customer_id": str})
+    frequent = orders["customer_id"].value_counts(sort=True).index[: len(HOSTILE)]
+    orders["customer_id"] = orders["customer_id"].replace(dict(zip(frequent, HOSTILE, strict=True)))
+    orders["item"] = [HOSTILE[k % len(HOSTILE)] if k < 50 else "cd" for k in range(len(orders))]
     orders["date"] = orders["date"] + pd.Timedelta(days=(last_day - LAST_DAY).days)
     # Somebody orders on the last day, so that the data do not look stale.
     orders.loc[orders["date"].idxmax(), "date"] = pd.Timestamp(last_day)

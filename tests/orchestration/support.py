@@ -17,6 +17,15 @@ CLV = str(Path(sys.executable).parent / "clv")
 # Who ran is what two runs of the same day differ in.
 _ABOUT_RUNS = ["run_id"]
 
+# What people type into text fields: none of it may ever be built into SQL or be cut.
+HOSTILE = (
+    """O'Brien"; DROP TABLE raw.transactions; --""",
+    "Zoë 李 😀 {{ config() }} ${HOME} %s \\",
+    'line\nbreak,\tcomma and "quotes"',
+    "<script>alert('x')</script>",
+    "x" * 10_000,
+)
+
 
 def read_published(settings: Settings, table: str) -> pd.DataFrame:
     """Read a published table without what differs between two runs of the same."""

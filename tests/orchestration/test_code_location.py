@@ -73,10 +73,9 @@ def test_every_asset_says_what_it_is_and_who_answers(definitions: dg.Definitions
 def test_passing_faults_are_tried_again(definitions: dg.Definitions) -> None:
     for job in ("daily_scoring", "training"):
         for node in definitions.resolve_job_def(job).nodes:
-            if not node.name.endswith("_gate"):
-                policy = node.definition.retry_policy  # type: ignore[attr-defined]
-                assert policy is not None, node.name
-                assert policy.max_retries == 2
+            policy = node.definition.retry_policy  # type: ignore[attr-defined]
+            assert policy is not None, node.name
+            assert policy.max_retries == 2
 
 
 def test_gates_stand_between_the_stages(definitions: dg.Definitions) -> None:

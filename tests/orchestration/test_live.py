@@ -32,7 +32,8 @@ from tests.orchestration.support import environment, read_published
 
 pytestmark = pytest.mark.slow
 PROGRAMS = Path(sys.executable).parent
-LOCATION, REPOSITORY = "clv_pipeline.definitions", "__repository__"
+WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
+LOCATION, REPOSITORY = "clv_pipeline", "__repository__"
 MINUTES = 12
 
 
@@ -116,10 +117,10 @@ def test_the_services_turn_ticks_files_and_backfills_into_runs(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    module = ("-m", "clv_pipeline.definitions")
+    workspace = ("-w", str(WORKSPACE))
     with (
         dg.DagsterInstance.get() as instance,
-        program(trained, "dagster-webserver", *module, "-h", "127.0.0.1", "-p", str(port)),
+        program(trained, "dagster-webserver", *workspace, "-h", "127.0.0.1", "-p", str(port)),
     ):
         wait_until(lambda: is_up(port), "the web server")
         known = {run.run_id for run in instance.get_runs()}
@@ -154,7 +155,7 @@ def test_the_services_turn_ticks_files_and_backfills_into_runs(
             # What a sensor asks for is run like the rest; the queue need not be waited for.
             return all(run.is_finished for kind, run in by_kind.items() if kind != "sensor")
 
-        with program(trained, "dagster-daemon", "run", *module):
+        with program(trained, "dagster-daemon", "run", *workspace):
             wait_until(are_done, "the runs")
         runs = new_runs()
     assert {run.job_name for run in runs} == {"daily_scoring"}

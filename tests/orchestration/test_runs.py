@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -21,12 +23,15 @@ from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.running import NoCutoffError, RunFailedError
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
+from data_quality import gates
 from tests.orchestration.support import (
     CLV,
+    HOSTILE,
     answer,
     assert_same,
     environment,
     query_warehouse,
+    read_published,
     score,
 )
 
@@ -58,6 +63,17 @@ def test_a_run_leaves_a_row_that_says_what_it_did(trained_folder: Path) -> None:
     ]
 
 
+def test_hostile_texts_are_carried_as_data_into_the_published_tables(trained: Settings) -> None:
+    found = read_published(trained, "customer_clv").set_index("customer_id")
+    assert set(HOSTILE) < set(found.index)
+    values = found.loc[list(HOSTILE), ["clv_90d", "clv_90d_p10", "clv_90d_p50", "clv_90d_p90"]]
+    assert values.notna().all(axis=None)
+    assert (values["clv_90d"] > 0).all()
+    assert set(found.loc[list(HOSTILE), "confidence"]) <= {"high", "medium", "low"}
+    skus = query_warehouse(trained, "SELECT DISTINCT sku FROM staging.stg_transactions")
+    assert {sku for (sku,) in skus} == {*HOSTILE, "cd"}
+
+
 def test_the_ui_sees_the_runs_of_the_command_line(trained: Settings, newest: Cutoff) -> None:
     prepare_environment(trained)
     with dg.DagsterInstance.get() as instance:
@@ -70,18 +86,12 @@ def test_the_ui_sees_the_runs_of_the_command_line(trained: Settings, newest: Cut
         assert materialized == {str(newest)}
 
 
-def test_the_same_day_three_times_is_the_same(
-    trained: Settings, trained_folder: Path, newest: Cutoff
-) -> None:
-    score(trained, newest, newest)
-    assert_same(answer(trained), answer(load_settings(trained_folder)))
-
-
 def test_a_backfill_in_any_order_is_the_same(copy_trained: Copy, newest: Cutoff) -> None:
     one, two = copy_trained("one"), copy_trained("two")
-    score(one, newest.shift(-2), newest.shift(-1), newest)
-    score(two, newest.shift(-1), newest.shift(-2))
-    assert answer(one)[1]["cutoff_date"].nunique() == 3
+    # Both have been scored as of the newest day before.
+    score(one, newest.shift(-1), newest)
+    score(two, newest.shift(-1))
+    assert answer(one)[1]["cutoff_date"].nunique() == 2
     assert_same(answer(one), answer(two))
 
 
@@ -104,6 +114,40 @@ def test_a_gate_that_fails_leaves_the_last_publication(trained: Settings, newest
     assert refusal is not None
     assert "raw gate" in refusal
     assert trained.paths.published.resolve() == before
+
+
+def test_only_the_step_that_failed_for_a_passing_reason_is_tried_again(
+    trained: Settings, trained_folder: Path, newest: Cutoff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = {"stand": 1, "run_gate": 1}
+
+    def fail_once(module: Any, name: str, only: Callable[..., bool] = lambda *_: True) -> None:
+        real = getattr(module, name)
+
+        def flaky(*arguments: Any) -> Any:
+            if failures[name] and only(*arguments):
+                failures[name] -= 1
+                raise OSError(f"{name}: the disk was away for a moment")
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, flaky)
+
+    fail_once(serving, "stand")
+    fail_once(gates, "run_gate", lambda settings, gate, *_: gate == "staging")
+    score(trained, newest)
+    assert failures == {"stand": 0, "run_gate": 0}
+    with dg.DagsterInstance.get() as instance:
+        (newest_run,) = instance.get_runs(limit=1)
+        events = [e.dagster_event for e in instance.all_logs(newest_run.run_id) if e.dagster_event]
+    kinds = Counter((e.event_type, e.step_key) for e in events)
+    again = {step for kind, step in kinds if kind == dg.DagsterEventType.STEP_UP_FOR_RETRY}
+    assert again == {"scores__customer_standing", "intermediate__int_customer_days_staging_gate"}
+    began = {step: n for (kind, step), n in kinds.items() if kind == dg.DagsterEventType.STEP_START}
+    assert set(began.values()) == {1}
+    assert_same(answer(trained), answer(load_settings(trained_folder)))
+    # The same day for the third time is the same, too.
+    score(trained, newest)
+    assert_same(answer(trained), answer(load_settings(trained_folder)))
 
 
 def test_predictions_that_no_gate_has_seen_are_not_published(
