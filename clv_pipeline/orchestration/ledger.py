@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import has_table, open_warehouse, replace_rows
+from clv_pipeline.warehouse import has_table, open_warehouse, read_row, replace_rows
 
 LANDING_COUNTS = (
     "count_rows_in",
@@ -163,16 +163,23 @@ def _landing_totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _scored(connection: duckdb.DuckDBPyConnection, run: RunRecord) -> dict[str, Any]:
-    if not has_table(connection, "scores", "customer_predictions"):
-        return {}
-    (row,) = connection.execute(
-        "SELECT count(DISTINCT customer_id), any_value(model_version) "
-        "FROM scores.customer_predictions WHERE run_id = ?",
-        [run.run_id],
-    ).fetchall()
-    if not row[0]:
-        return {}
-    return {"count_customers": int(row[0]), "model_version": row[1]}
+    if has_table(connection, "scores", "customer_predictions"):
+        count, version = read_row(
+            connection,
+            "SELECT count(DISTINCT customer_id), any_value(model_version) "
+            "FROM scores.customer_predictions WHERE run_id = ?",
+            [run.run_id],
+        )
+        if count:
+            return {"count_customers": int(count), "model_version": version}
+    if has_table(connection, "scores", "model_leaderboard"):
+        (version,) = read_row(
+            connection,
+            "SELECT any_value(model_version) FROM scores.model_leaderboard WHERE run_id = ?",
+            [run.run_id],
+        )
+        return {"model_version": version}
+    return {}
 
 
 def _now() -> datetime:

@@ -58,7 +58,7 @@ def test_a_run_leaves_a_row_that_says_what_it_did(trained_folder: Path) -> None:
     )
     rows = len(pd.read_csv(trained_folder / "data" / "orders.csv"))
     assert runs == [
-        ("training", "succeeded", rows, rows, None, True, True, None),
+        ("training", "succeeded", rows, rows, None, False, True, None),
         ("daily_scoring", "succeeded", rows, rows, 400, False, True, None),
     ]
 
