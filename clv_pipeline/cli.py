@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -235,7 +236,9 @@ def dev(settings: Settings, port: int) -> None:
     command = [program, "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
     click.echo(f"The UI opens on http://127.0.0.1:{port} in a moment; Ctrl+C ends it.")
     if os.name == "posix":
-        # Signals reach Dagster itself when it takes this process's place.
+        # Signals reach Dagster itself when it takes this process's place; a shell starts what runs
+        # in the background deaf to interrupts, and Dagster would then be deaf to all.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.execv(program, command)  # noqa: S606
     sys.exit(subprocess.call(command))  # noqa: S603
 
