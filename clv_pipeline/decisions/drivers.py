@@ -17,7 +17,7 @@ from clv_pipeline.models.surrogate import SurrogateTrees
 if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
 
-SAMPLE = 1_500
+SAMPLE = 800
 MIN_SEGMENT = 20
 # A weaker correlation gives no direction.
 LEAST_CORRELATION = 0.3
