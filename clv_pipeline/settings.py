@@ -193,6 +193,12 @@ class ModelSettings(_Section):
         description="full: slow comparisons in every backtest fold, not in one alone.",
     )
     clusters: int = Field(default=6, ge=2, le=20, description="Clusters of behaviour by K-means.")
+    giant_multiple: float = Field(
+        default=20.0,
+        ge=1,
+        description="Labels above so many times the 99.5 % quantile of their window count as that "
+        "much in training. Predictions are never cut.",
+    )
 
 
 class EvaluationSettings(_Section):
@@ -244,6 +250,27 @@ class GateSettings(_Section):
     )
     max_drifted_share: Share = Field(
         default=0.5, description="Share of the features that may drift at once within a week."
+    )
+    feature_health: Literal["warn", "stop"] = Field(
+        default="warn",
+        description="What features do that have left what the champion was trained on: warn, or "
+        "stop the run.",
+    )
+    max_training_psi: float = Field(
+        default=1.0,
+        gt=0,
+        description="Population stability index against the champion's training set above which a "
+        "feature has moved.",
+    )
+    max_training_drift_share: Share = Field(
+        default=0.25, description="Share of the features that may have moved."
+    )
+    max_null_rise: Share = Field(
+        default=0.3,
+        description="How much more of the customers may lack a feature than in training.",
+    )
+    max_feature_age_days: int = Field(
+        default=14, ge=0, description="Days that the newest row of an input may be old."
     )
     total_band: float = Field(
         default=4.0,

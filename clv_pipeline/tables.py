@@ -272,6 +272,36 @@ OPS_TABLES: dict[str, Table] = {
             Column("holiday_name", "VARCHAR", "What is celebrated."),
         ),
     ),
+    "feature_health": Table(
+        "How a feature was doing in one run, over a sample of the customers.",
+        (
+            _RUN,
+            _CUTOFF,
+            Column("feature", "VARCHAR", "Column in features.customer_features."),
+            Column("feature_view", "VARCHAR", "The feat_* model that computes it."),
+            Column("count_customers", "BIGINT", "Customers in the sample."),
+            Column("null_share", "DOUBLE", "Share of them without a value."),
+            Column("training_null_share", "DOUBLE", "The same in the champion's training set."),
+            Column("minimum", "DOUBLE", "Least value; null for a text or a flag."),
+            *(
+                Column(f"quantile_{q:02d}", "DOUBLE", f"Value that {q} % of the values stay below.")
+                for q in (5, 25, 50, 75, 95)
+            ),
+            Column("maximum", "DOUBLE", "Greatest value."),
+            Column(
+                "psi_training",
+                "DOUBLE",
+                "Population stability index against the champion's training set; null without one.",
+            ),
+            Column("psi_last_run", "DOUBLE", "The same against the last good run."),
+            Column(
+                "age_days",
+                "BIGINT",
+                "Days from the newest row of the stalest input that it is made from to the cutoff.",
+            ),
+            Column("model_version", "VARCHAR", "The champion whose training set is compared with."),
+        ),
+    ),
     "data_quality": Table(
         "The outcome of one check of one gate in one run.",
         (

@@ -92,15 +92,15 @@ class Reference:
 
 
 def read_sample(
-    connection: duckdb.DuckDBPyConnection, features: Sequence[Feature], cutoff: date
+    connection: duckdb.DuckDBPyConnection, features: Sequence[Feature], *cutoffs: date
 ) -> pd.DataFrame:
-    """Read the features of the sampled customers at a cutoff."""
+    """Read the features of the sampled customers at some cutoffs."""
     columns = ", ".join(quote_identifier(feature.name) for feature in features)
     return read_frame(
         connection,
-        f"SELECT {columns} FROM features.customer_features WHERE cutoff_date = ? "
-        f"ORDER BY md5(customer_id), customer_id LIMIT {SAMPLE_SIZE}",
-        [cutoff],
+        f"SELECT {columns} FROM features.customer_features WHERE list_contains(?, cutoff_date) "
+        f"ORDER BY md5(customer_id), customer_id, cutoff_date LIMIT {SAMPLE_SIZE}",
+        [list(cutoffs)],
     )
 
 
@@ -163,21 +163,29 @@ def read_reference(connection: duckdb.DuckDBPyConnection, cutoff: date) -> Refer
         and has_table(connection, "ops", "data_quality")
     ):
         return None
-    rows = read_frame(
+    newest = read_frame(
         connection,
         f"""
         WITH good AS (
             SELECT run_id FROM ops.data_quality WHERE gate = 'published'
             GROUP BY run_id HAVING bool_and(is_passed OR severity = 'warn')
-        ),
-        newest AS (
-            SELECT run_id FROM {REFERENCE_TABLE} SEMI JOIN good USING (run_id)
-            WHERE cutoff_date < ? ORDER BY cutoff_date DESC, run_id DESC LIMIT 1
         )
-        SELECT * FROM {REFERENCE_TABLE} SEMI JOIN newest USING (run_id)
-        ORDER BY feature, bin_number
+        SELECT run_id FROM {REFERENCE_TABLE} SEMI JOIN good USING (run_id)
+        WHERE cutoff_date < ? ORDER BY cutoff_date DESC, run_id DESC LIMIT 1
         """,
         [cutoff],
+    )
+    return None if newest.empty else read_distributions(connection, str(newest["run_id"].iloc[0]))
+
+
+def read_distributions(connection: duckdb.DuckDBPyConnection, run_id: str) -> Reference | None:
+    """Read the distributions that are kept under a run's name; None where there are none."""
+    if not has_table(connection, *REFERENCE_TABLE.split(".")):
+        return None
+    rows = read_frame(
+        connection,
+        f"SELECT * FROM {REFERENCE_TABLE} WHERE run_id = ? ORDER BY feature, bin_number",
+        [run_id],
     )
     if rows.empty:
         return None
@@ -189,7 +197,7 @@ def read_reference(connection: duckdb.DuckDBPyConnection, cutoff: date) -> Refer
         is_number = bins["lower_bound"].notna().any()
         distributions[str(feature)] = Distribution(edges if is_number else None, counts)
     first = rows.iloc[0]
-    return Reference(str(first["run_id"]), pd.Timestamp(first["cutoff_date"]).date(), distributions)
+    return Reference(run_id, pd.Timestamp(first["cutoff_date"]).date(), distributions)
 
 
 def to_reference(distributions: dict[str, Distribution], cutoff: date, run_id: str) -> pa.Table:

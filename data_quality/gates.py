@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +17,7 @@ from clv_pipeline.features.registry import Feature, RegistryError, load_features
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, quote_literal
-from data_quality import drift, leakage, recomputing
+from data_quality import drift, health, leakage, recomputing
 from data_quality.measuring import Finding, check_suite, explain
 from data_quality.pseudonyms import Pseudonymizer, load_pseudonymizer
 from data_quality.results import (
@@ -93,7 +94,13 @@ def run_gate(
         )
         if database is None or inspection.attach(database):
             getattr(inspection, f"check_{gate}")()
-    return build_report(gate, cutoff, run_id, checked_at, inspection.findings, inspection.reference)
+    report = build_report(gate, cutoff, run_id, checked_at, inspection.findings)
+    return replace(
+        report,
+        reference=inspection.reference,
+        training_reference=inspection.training_reference,
+        health=inspection.health,
+    )
 
 
 class _Inspection:
@@ -107,6 +114,8 @@ class _Inspection:
         self.pseudonymize = pseudonymize
         self.findings: list[Finding] = []
         self.reference: pa.Table | None = None
+        self.training_reference: pa.Table | None = None
+        self.health: pa.Table | None = None
 
     def check_raw(self) -> None:
         self._check(*raw.suites(self.run))
@@ -145,7 +154,7 @@ class _Inspection:
             # A table that several suites miss is missing once.
             self.findings += [finding for finding in found if finding not in self.findings]
 
-    def _check_frame(self, name: str, frame: pd.DataFrame, suite: Suite) -> None:
+    def _check_frame(self, name: str, frame: pd.DataFrame | pa.Table, suite: Suite) -> None:
         self.connection.register(name, frame)
         try:
             self._check(suite)
@@ -177,7 +186,7 @@ class _Inspection:
     def _check_drift(self, found: tuple[Feature, ...]) -> None:
         cutoff = self.run.cutoff.day
         inputs = tuple(feature for feature in found if feature.is_model_input)
-        sample = drift.read_sample(self.connection, inputs, cutoff)
+        sample = drift.read_sample(self.connection, found, cutoff)
         described = drift.describe(sample, inputs, self.pseudonymize)
         self.reference = drift.to_reference(described, cutoff, self.run.run_id)
         before = drift.read_reference(self.connection, cutoff)
@@ -192,6 +201,28 @@ class _Inspection:
         )
         gap = None if before is None else (cutoff - before.cutoff).days
         self._check_frame("drifted", frame, features.drift(self.run, inputs, "drifted", gap))
+        last = {name: psi for name, psi, _ in rows}
+        self._attempt(features.TABLE, "health", lambda: self._check_health(found, sample, last))
+
+    def _check_health(
+        self, found: tuple[Feature, ...], sample: pd.DataFrame, psi_last_run: dict[str, float]
+    ) -> None:
+        cutoff, settings = self.run.cutoff.day, self.run.settings
+        # Values of people who are few say nothing of a distribution.
+        known = len(sample) >= drift.MIN_SAMPLE
+        inputs = tuple(feature for feature in found if feature.is_model_input)
+        training = None
+        if known:
+            training = health.read_training(self.connection, settings, inputs, self.pseudonymize)
+        now: dict[str, drift.Distribution] = {}
+        if training is not None:
+            self.training_reference = training.rows
+            now = drift.describe(sample, inputs, self.pseudonymize, training.reference)
+        run = drift.Reference(self.run.run_id, cutoff, {})
+        ages = health.read_ages(self.connection, cutoff)
+        measured = health.measure(sample, found, run, now, training, psi_last_run, ages)
+        self.health = health.to_table(measured)
+        self._check_frame("health", self.health, features.health(self.run, "health"))
 
     def _features(self) -> tuple[Feature, ...]:
         installed = self.run.settings.paths.dbt_project

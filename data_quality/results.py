@@ -19,6 +19,7 @@ from data_quality.measuring import Finding
 from data_quality.rules import show
 
 RESULTS_TABLE = "ops.data_quality"
+HEALTH_TABLE = "ops.feature_health"
 RESULTS_SCHEMA = pa.schema(
     [
         ("run_id", pa.string()),
@@ -58,6 +59,10 @@ class GateReport:
         The run that was checked.
     reference
         Distributions of the features, kept for the next run's drift; from the features gate only.
+    training_reference
+        The same of the champion's training set, where they are not kept yet.
+    health
+        A row per feature, with the columns of ``ops.feature_health``; from the features gate only.
     """
 
     gate: str
@@ -66,6 +71,8 @@ class GateReport:
     results: pd.DataFrame
     run_id: str
     reference: pa.Table | None = None
+    training_reference: pa.Table | None = None
+    health: pa.Table | None = None
 
 
 def build_report(
@@ -111,9 +118,14 @@ def record_results(settings: Settings, report: GateReport) -> int:
     table = pa.Table.from_pandas(report.results, schema=RESULTS_SCHEMA, preserve_index=False)
     with open_warehouse(settings) as connection:
         written = replace_rows(connection, RESULTS_TABLE, table, key)
-        if report.reference is not None:
-            reference = report.reference.cast(REFERENCE_SCHEMA)
-            replace_rows(connection, REFERENCE_TABLE, reference, {"run_id": report.run_id})
+        for rows in (report.reference, report.training_reference):
+            if rows is not None and len(rows):
+                reference = rows.cast(REFERENCE_SCHEMA)
+                replace_rows(
+                    connection, REFERENCE_TABLE, reference, {"run_id": rows["run_id"][0].as_py()}
+                )
+        if report.health is not None:
+            replace_rows(connection, HEALTH_TABLE, report.health, {"run_id": report.run_id})
     return written
 
 

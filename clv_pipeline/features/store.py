@@ -114,6 +114,19 @@ class FeatureStore:
         RegistryError
             If there is no such service.
         """
+        table = self.get_historical_table(spine, service, max_age, exact=exact)
+        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+        return frame
+
+    def get_historical_table(
+        self,
+        spine: Spine,
+        service: str | FeatureService | None = None,
+        max_age: timedelta | int | None = None,
+        *,
+        exact: bool = False,
+    ) -> pa.Table:
+        """Return what `get_historical_features` does, as an Arrow table."""
         chosen = service if isinstance(service, FeatureService) else self._service(service)
         age = _days(self.settings.features.max_age_days if max_age is None else max_age)
         if exact:
@@ -122,15 +135,9 @@ class FeatureStore:
             _check_snapshots(connection)
             columns = _register(connection, spine, self.settings.project.time_zone)
             _check_columns(columns, chosen.features)
-            query = _retrieval(columns, chosen.features)
-            found: pd.DataFrame = connection.execute(query, {"age": age}).df()
+            query = _retrieval(columns, chosen.features, age)
+            found: pa.Table = connection.sql(query).to_arrow_table()
         return found
-
-    def to_arrow(self, spine: Spine, service: str | FeatureService | None = None) -> pa.Table:
-        """Return what `get_historical_features` does, as an Arrow table."""
-        return pa.Table.from_pandas(
-            self.get_historical_features(spine, service), preserve_index=False
-        )
 
     def build_snapshots(self, days: Iterable[date]) -> list[date]:
         """Build the snapshots of some days that are missing; return those that were built.
@@ -251,7 +258,7 @@ def _check_columns(columns: list[str], features: tuple[Feature, ...]) -> None:
         )
 
 
-def _retrieval(columns: list[str], features: tuple[Feature, ...]) -> str:
+def _retrieval(columns: list[str], features: tuple[Feature, ...], max_age: int) -> str:
     asked = ", ".join(f"asked.{quote_identifier(name)}" for name in columns)
     wanted = ", ".join(f"snapshots.{quote_identifier(f.name)}" for f in features)
     return f"""
@@ -259,7 +266,7 @@ def _retrieval(columns: list[str], features: tuple[Feature, ...]) -> str:
         SELECT DISTINCT cutoff_date FROM {SNAPSHOTS}
     ),
     asked AS (
-        SELECT _asked.*, CASE WHEN _day - cutoff_date <= $age THEN cutoff_date END AS _snapshot
+        SELECT _asked.*, CASE WHEN _day - cutoff_date <= {max_age} THEN cutoff_date END AS _snapshot
         FROM _asked ASOF LEFT JOIN days ON _asked._day >= days.cutoff_date
     )
     SELECT {asked}, asked._snapshot AS {SNAPSHOT_DATE}, {wanted}

@@ -7,7 +7,7 @@ import dagster as dg
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.orchestration.common import POOL, RETRY, explained
 from clv_pipeline.orchestration.partitions import run_cutoff
-from clv_pipeline.orchestration.previews import SUMMARY, preview
+from clv_pipeline.orchestration.previews import SUMMARY, plot_bars, preview
 from clv_pipeline.orchestration.project import Project
 
 if TYPE_CHECKING:
@@ -74,8 +74,30 @@ def run_gate_check(gate: "Gate", context: Any, project: Project) -> dg.AssetChec
         passed=report.is_passed,
         severity=dg.AssetCheckSeverity.ERROR,
         description=report.sentence,
-        metadata=describe_gate(report),
+        metadata={**describe_gate(report), **_show_health(report)},
     )
+
+
+def _show_health(report: "GateReport") -> dict[str, Any]:
+    """Return the features that moved most since the champion was trained, as table and plot."""
+    if report.health is None:
+        return {}
+    frame = report.health.to_pandas()
+    names = ["feature", "null_share", "quantile_05", "quantile_50", "quantile_95"]
+    by = "psi_training" if frame["psi_training"].notna().any() else "psi_last_run"
+    ranked = frame.sort_values([by, "null_share"], ascending=False, na_position="last")
+    shown: dict[str, Any] = {
+        "feature health": preview(ranked[[*names, "psi_training", "psi_last_run", "age_days"]], 30)
+    }
+    moved = ranked[ranked[by].notna()].head(15)
+    if len(moved):
+        what = "the training set" if by == "psi_training" else "the last good run"
+        shown["feature drift"] = plot_bars(
+            list(moved["feature"]),
+            list(moved[by]),
+            title=f"Population stability index against {what}",
+        )
+    return shown
 
 
 def describe_gate(report: "GateReport") -> dict[str, Any]:

@@ -90,6 +90,60 @@ def drift(run: Run, features: Sequence[Feature], source: str, gap_days: int | No
     )
 
 
+def health(run: Run, source: str) -> Suite:
+    """Make the suite of the features' health against the champion's training set.
+
+    Parameters
+    ----------
+    source
+        View with the columns of ``ops.feature_health``.
+    """
+    gates = run.settings.gates
+    moved = f"psi_training > {gates.max_training_psi!r}"
+    missing = f"null_share - training_null_share > {gates.max_null_rise!r}"
+    stale = f"age_days > {gates.max_feature_age_days}"
+    nothing = "there is no champion whose training set could be compared with"
+    return Suite(
+        table=TABLE,
+        source=source,
+        rules=(
+            Rule(
+                "training_drift",
+                f"avg(({moved})::INTEGER)",
+                "{observed} of the features have moved away from what the champion was trained on, "
+                "allowed is {expected}",
+                maximum=gates.max_training_drift_share,
+                severity=gates.feature_health,
+                breaks=moved,
+                if_nothing=nothing,
+            ),
+            Rule(
+                "missing_more",
+                f"CASE WHEN count(psi_training) > 0 THEN count(*) FILTER (WHERE {missing}) END",
+                "{observed} of {checked} features are missing more often than when the champion "
+                f"was trained, by more than {gates.max_null_rise:g} of the customers",
+                maximum=0,
+                severity=gates.feature_health,
+                breaks=missing,
+                if_nothing=nothing,
+            ),
+            Rule(
+                "stale",
+                f"CASE WHEN count(age_days) > 0 THEN count(*) FILTER (WHERE {stale}) END",
+                "{observed} of {checked} features are made from an input whose newest row is older "
+                f"than {gates.max_feature_age_days} days",
+                maximum=0,
+                severity=gates.feature_health,
+                breaks=stale,
+                if_nothing="no input has a row",
+            ),
+        ),
+        key="feature",
+        is_key_personal=False,
+        parameters=run.parameters,
+    )
+
+
 def _value_rule(feature: Feature) -> Rule:
     column = quote_identifier(feature.name)
     conditions = [f"{column} IS NOT NULL"]

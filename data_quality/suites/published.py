@@ -28,6 +28,8 @@ TABLES = (
     "matured_predictions",
     "feature_effects",
     "partial_dependence",
+    "feature_registry",
+    "feature_health",
     "data_quality",
     "pipeline_runs",
 )

@@ -274,7 +274,8 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> None:
     for name in ("model_leaderboard", "backtest_metrics", *EVALUATION_TABLES):
         connection.execute(f"CREATE TABLE clv.{name} AS FROM scores.{name}")
     connection.execute("CREATE TABLE clv.matured_predictions (cutoff_date DATE, run_id VARCHAR)")
-    for name in ("data_quality", "pipeline_runs"):
+    connection.execute("CREATE TABLE clv.feature_registry (cutoff_date DATE, run_id VARCHAR)")
+    for name in ("feature_health", "data_quality", "pipeline_runs"):
         connection.execute(f"CREATE TABLE clv.{name} AS FROM ops.{name}")
 
 
@@ -292,6 +293,7 @@ def write_registry(settings: Settings) -> None:
         meta: dict[str, Any] = {"kind": "numeric", "input": True, "tags": [], "window_days": None}
         meta["min"] = None if name in signed else 0
         meta["max"] = None
+        meta |= {"entity": "customer", "owner": "tests", "version": 1, "inputs": ["transactions"]}
         meta["null_meaning"] = nullable.get(name)
         columns.append(
             {

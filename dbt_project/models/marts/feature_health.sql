@@ -1,0 +1,20 @@
+select
+    run_id,
+    cutoff_date,
+    feature,
+    feature_view,
+    count_customers,
+    null_share,
+    training_null_share,
+    minimum,
+    quantile_05,
+    quantile_25,
+    quantile_50,
+    quantile_75,
+    quantile_95,
+    maximum,
+    psi_training,
+    psi_last_run,
+    age_days,
+    model_version
+from {{ source('ops', 'feature_health') }}
