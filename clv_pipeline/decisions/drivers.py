@@ -250,8 +250,7 @@ def set_driver(rows: pd.DataFrame, name: str, value: float) -> pd.DataFrame:
     if name == "count_order_days":
         x = np.maximum(days - 1.0, 0.0)
     elif name == "days_since_last_order":
-        T = np.where(x > 0, np.maximum(T, silence), silence)
-        recency = T - silence
+        T = recency + silence
     elif name == "recency":
         T = np.maximum(T, recency)
     # Whoever becomes a repeat buyer ordered last half way between the first order and now.
@@ -268,5 +267,5 @@ def set_driver(rows: pd.DataFrame, name: str, value: float) -> pd.DataFrame:
             for column in ("sum_value", "monetary_value")
         )
         mean = np.where(np.isfinite(held), held, total / (x + 1.0))
-        altered["monetary_value"] = np.where(x > 0, mean, np.nan)
+        altered["monetary_value"] = np.where(has_orders & (x > 0), mean, np.nan)
     return altered

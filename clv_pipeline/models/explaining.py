@@ -11,8 +11,9 @@ arithmetic: links, products, the blend, the bridge to a longer horizon (``attrib
 - What comes after the experts (order of horizons, discount, calibration) is passed on twice: the
   shop's total ratio scales base and effects alike, and each customer's remainder is spread in
   proportion to the size of the effects.
-- A model of no known form counts as buy-till-you-die does, by the same two steps; without a
-  buy-till-you-die model, as the rate of orders times their mean value.
+- A rate of orders times their mean value: Shapley values as for buy-till-you-die.
+- A model of no known form: TreeSHAP of trees that stand in for it (``surrogate``), which say how
+  well they do.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.attribution import Parts, tree_contributions
-from clv_pipeline.models.baselines import LinearModel, squash
+from clv_pipeline.models.base import ValueModel
+from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel, squash
 from clv_pipeline.models.boosting import (
     LEAST_CHANCE,
     MOST_CHANCE,
@@ -42,6 +44,7 @@ from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.fold import FittedHorizon, history_matrix
 from clv_pipeline.models.history import FORECAST, HistoryModel
 from clv_pipeline.models.panel import Floats, Matrix
+from clv_pipeline.models.surrogate import SurrogateTrees
 from clv_pipeline.models.swapping import (
     HistoryGames,
     ReferenceCustomer,
@@ -165,6 +168,7 @@ class _Explainer:
         self.model = model
         self.reference = reference
         self.concepts = concepts
+        self.surrogates: dict[int, SurrogateTrees] = {}
 
     def horizon(self, rows: pd.DataFrame, horizon: int) -> Parts:
         """Take one horizon's value apart, as ``CLVModel`` answers for it."""
@@ -183,7 +187,9 @@ class _Explainer:
             return self._history(swapped, horizon, simpler)
         if isinstance(simpler, LinearModel):
             return self._linear(fitted.matrix(rows, model.history_), simpler)
-        return self._history(swapped, horizon, None)
+        if isinstance(simpler, RateTimesValueModel):
+            return self._history(swapped, horizon, None)
+        return self._stand_in(fitted.matrix(rows, model.history_), horizon, simpler)
 
     def _history(
         self, swapped: SwappedHistories, horizon: int, history: HistoryModel | None
@@ -297,6 +303,16 @@ class _Explainer:
         for k, name in enumerate(X.names):
             effects[:, CONCEPTS.index(self._concept(name))] += filled[:, k] * model.coefficients_[k]
         return Parts(model.intercept_, effects).through(lambda line: np.maximum(line, 0.0))
+
+    def _stand_in(self, X: Matrix, horizon: int, model: ValueModel) -> Parts:
+        """Take a model of unknown form apart by the trees that stand in for it."""
+        if horizon not in self.surrogates:
+            self.surrogates[horizon] = SurrogateTrees().fit(X, model.predict(X))
+        found = self.surrogates[horizon].contributions(X)
+        effects = np.zeros((len(X), len(CONCEPTS)))
+        for k, name in enumerate(X.names):
+            effects[:, CONCEPTS.index(self._concept(name))] += found.effects[:, k]
+        return Parts(found.base, effects)
 
     def _concept(self, name: str) -> str:
         return self.concepts.get(name) or concept_of(name)

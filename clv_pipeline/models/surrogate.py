@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 import numpy as np
@@ -18,9 +17,10 @@ MAX_ROWS = 6_000
 class SurrogateTrees:
     """Trees fitted on a model's answers, so that TreeSHAP can take them apart.
 
-    They grow on the logarithm's scale (Tweedie of power 1.5), as values are few large ones among
-    many small ones. One tree is a surrogate decision tree, which can be read as rules; more of
-    them follow the model more closely. Either way ``fidelity_`` says how far to believe it.
+    They are fitted to the logarithm of 1 + value, as values are few large ones among many small
+    ones; the answers are scaled to the model's total. One tree is a surrogate decision tree, which
+    can be read as rules; more of them follow the model more closely. Either way ``fidelity_`` says
+    how far to believe it.
 
     Parameters
     ----------
@@ -54,17 +54,19 @@ class SurrogateTrees:
         rows = sample_rows(len(X), MAX_ROWS, self.seed)
         seen, y = X.take(rows), np.asarray(answers, dtype=np.float64)[rows]
         held = np.random.default_rng(self.seed).permutation(len(seen)) % 3 == 0
-        trial = self._fit(seen.take(~held), y[~held])
-        truth = np.log1p(np.maximum(y[held], 0.0))
-        missed = float(np.sum((truth - np.log1p(_predict(trial, seen.take(held)))) ** 2))
-        spread = float(np.sum((truth - truth.mean()) ** 2)) if held.any() else 0.0
+        logs = np.log1p(np.maximum(y, 0.0))
+        trial = self._fit(seen.take(~held), logs[~held])
+        missed = float(np.sum((logs[held] - _margins(trial, seen.take(held))) ** 2))
+        spread = float(np.sum((logs[held] - logs[held].mean()) ** 2)) if held.any() else 0.0
         self.fidelity_ = 1.0 - missed / spread if spread > 0 else 1.0
-        self.booster_ = self._fit(seen, y)
+        self.booster_ = self._fit(seen, logs)
+        total = float(np.expm1(_margins(self.booster_, seen)).sum())
+        self.scale_ = float(np.maximum(y, 0.0).sum()) / total if total > 0 else 1.0
         return self
 
     def predict(self, X: Matrix) -> Floats:
         """Return what the stand-in answers."""
-        return _predict(self.booster_, X)
+        return self._link(_margins(self.booster_, X))
 
     def contributions(self, X: Matrix) -> Parts:
         """Take the stand-in's answers apart: an effect in money per row and column.
@@ -73,7 +75,7 @@ class SurrogateTrees:
         """
         found = np.asarray(self.booster_.predict(_table(X), pred_contribs=True), dtype=np.float64)
         base = float(found[0, -1]) if len(found) else 0.0
-        return Parts(base, found[:, :-1]).through(np.exp)
+        return Parts(base, found[:, :-1]).through(self._link)
 
     def rules(self, X: Matrix) -> str:
         """Return the first tree as indented rules in the names of ``X``."""
@@ -85,7 +87,8 @@ class SurrogateTrees:
         def walk(node: str, depth: int) -> None:
             row, indent = nodes.loc[node].to_dict(), "  " * depth
             if row["Feature"] == "Leaf":
-                lines.append(f"{indent}{self.base_ * math.exp(float(row['Gain'])):,.2f}")
+                leaf = self.base_ + float(row["Gain"])
+                lines.append(f"{indent}{self._link(np.array([leaf]))[0]:,.2f}")
                 return
             name = names[int(str(row["Feature"]).removeprefix("f"))]
             known = row["Split"] == row["Split"]
@@ -100,16 +103,19 @@ class SurrogateTrees:
         walk(str(nodes.index[0]), 0)
         return "\n".join(lines)
 
+    def _link(self, logs: Floats) -> Floats:
+        return np.asarray(np.expm1(np.maximum(logs, 0.0)) * self.scale_, dtype=np.float64)
+
     def _fit(self, X: Matrix, y: Floats) -> xgb.Booster:
-        y = np.maximum(y, 0.0)
-        self.base_ = max(float(y.mean()) if len(y) else 0.0, 1e-6)
+        self.base_ = float(y.mean()) if len(y) else 0.0
         parameters = {
-            "objective": "reg:tweedie",
-            "tweedie_variance_power": 1.5,
+            "objective": "reg:squarederror",
             "max_depth": self.depth,
             "eta": 1.0 if self.trees == 1 else 0.15,
             "base_score": self.base_,
-            "lambda": 1.0,
+            "lambda": 0.0,
+            "min_child_weight": 5.0,
+            "gamma": 1e-4,
             "seed": self.seed,
             "nthread": 1,
             "verbosity": 0,
@@ -117,7 +123,7 @@ class SurrogateTrees:
         return xgb.train(parameters, _table(X, y), num_boost_round=self.trees)
 
 
-def _predict(booster: xgb.Booster, X: Matrix) -> Floats:
+def _margins(booster: xgb.Booster, X: Matrix) -> Floats:
     return np.asarray(booster.predict(_table(X)), dtype=np.float64)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clv_pipeline.features.registry import load_features
 from clv_pipeline.models.attribution import Parts, shapley, tree_contributions
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel
+from clv_pipeline.models.baselines import LastWindowModel, LinearModel, RateTimesValueModel
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import (
     CONCEPTS,
@@ -99,6 +99,29 @@ def test_simpler_models_are_explained_too(served, kind):
         found = explainer.horizon(rows, 90).total
         expected = simpler.predict(fitted.matrix(rows, model.history_))
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    finally:
+        model.simpler_ = {}
+
+
+def test_a_model_of_unknown_form_is_explained_by_a_stand_in(served):
+    model, rows = served
+    simpler = LastWindowModel(90).fit(history_matrix(rows), None)
+    model.simpler_ = {90: simpler}
+    try:
+        explainer = _Explainer(model, ReferenceCustomer.of(history_matrix(rows)), {})
+        explainer.horizon(rows, 90)
+        assert explainer.surrogates[90].fidelity_ > 0.9
+        value = pd.Series(
+            simpler.predict(model.fitted_[90].matrix(rows, model.history_)),
+            index=rows["customer_id"].to_numpy(),
+        )
+        found = explain_values(model, rows, value, 90)
+        total = found.base + found.effects.sum(axis=1)
+        expected = value.reindex(total.index)
+        assert (np.abs(total - expected) <= TOLERANCE * np.maximum(expected, 1.0)).all()
+        # What was bought in the last 90 days is all that it looks at.
+        sizes = found.effects.abs().mean()
+        assert sizes.idxmax() == "trend"
     finally:
         model.simpler_ = {}
 
