@@ -60,6 +60,8 @@ class FitOptions:
         Most rows that a boosted model sees; a larger panel is sampled.
     clusters
         Of K-means.
+    giant_multiple
+        Of the 99.5 % quantile of a label window, above which a label is capped in training.
     """
 
     horizon_days: int
@@ -72,6 +74,7 @@ class FitOptions:
     max_rows: int = 40_000
     max_quantile_rows: int = 20_000
     clusters: int = 6
+    giant_multiple: float = 20.0
 
     @classmethod
     def from_settings(cls, settings: Settings, horizon_days: int) -> FitOptions:
@@ -84,6 +87,7 @@ class FitOptions:
             trees=model.trees,
             max_rows=model.max_training_rows,
             clusters=model.clusters,
+            giant_multiple=model.giant_multiple,
         )
 
     def for_quantiles(self) -> FitOptions:

@@ -14,6 +14,7 @@ from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json, ne
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.clusters import BEHAVIOUR
 from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
+from clv_pipeline.models.giants import tame
 from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.panel import Encoder, Floats, Matrix, Panel, PanelError, Target
 from clv_pipeline.models.seasons import Levels
@@ -118,16 +119,24 @@ class Workbench:
         self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
         self._levels: dict[Cutoff, tuple[float, ...]] | None = None
 
+    def learnable(self, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:
+        """Return feature rows of some cutoffs, and their labels with giants tamed."""
+        rows, y = self.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+        return rows, tame(y, rows["cutoff_date"].to_numpy(), self.options.giant_multiple)
+
     def levels(self, newest: Cutoff) -> Levels:
         """Return the level of every cutoff up to one whose label matured."""
         if self._levels is None:
             self._levels = {}
             for cutoff in self.panel.cutoffs:
-                rows, y = self.panel.for_cutoffs([cutoff]).matrix(self.options.horizon_days)
+                rows, y = self.learnable([cutoff])
                 if len(rows) and self.histories.at(cutoff) is not None:
                     X = history_matrix(rows)
                     X = X.with_columns(self.histories.columns(rows, self.options.horizon_days))
-                    self._levels |= Levels.measure(X, y, self.options.horizon_days).known
+                    found = Levels.measure(
+                        X, y, self.options.horizon_days, self.options.giant_multiple
+                    )
+                    self._levels |= found.known
         return Levels(self.options.horizon_days, self._levels).through(newest)
 
     def experts(self, cutoffs: Sequence[Cutoff]) -> FittedExperts:
@@ -140,7 +149,7 @@ class Workbench:
         """
         key = tuple(cutoffs)
         if key not in self._experts:
-            rows, y = self.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+            rows, y = self.learnable(cutoffs)
             check_labels(y, self.options.horizon_days)
             self._experts[key] = self.fit(rows, y, self.levels(key[-1]))
         return self._experts[key]
@@ -224,7 +233,7 @@ class FittedHorizon:
         experts = bench.experts(cutoffs)
         self.cutoffs_ = tuple(cutoffs)
         self.encoder_, self.uses_history_ = experts.encoder, experts.uses_history
-        _, target = bench.panel.for_cutoffs([newest]).matrix(self.options.horizon_days)
+        _, target = bench.learnable([newest])
         levels = bench.levels(newest) if self.uses_history_ else None
         self.model_ = HorizonModel(self.options).fit(experts.level_zero, unseen, target, levels)
         return self
@@ -252,7 +261,7 @@ class FittedHorizon:
         return experts.level_zero.predict(bench.matrix(rows, experts))
 
     def _by_customer(self, bench: Workbench, cutoffs: Sequence[Cutoff], newest: Cutoff) -> Experts:
-        rows, y = bench.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+        rows, y = bench.learnable(cutoffs)
         is_newest = (rows["cutoff_date"] == pd.Timestamp(newest.day)).to_numpy()
         part = customer_part(rows["customer_id"], CUSTOMER_FOLDS)
         found, places = [], []

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clv_pipeline.models.boosting import RowLevels
+from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.totals import LevelForecast, forecast_level
@@ -50,7 +51,9 @@ class Levels:
     known: Mapping[Cutoff, tuple[float, ...]]
 
     @classmethod
-    def measure(cls, X: Matrix, y: Target, horizon_days: int) -> Self:
+    def measure(
+        cls, X: Matrix, y: Target, horizon_days: int, giant_multiple: float = np.inf
+    ) -> Self:
         """Measure the levels of whole cutoffs.
 
         Parameters
@@ -62,6 +65,8 @@ class Levels:
             What came to pass.
         horizon_days
             H of the labels.
+        giant_multiple
+            Expected values of giants are capped as their labels are (``giants``).
         """
         known: dict[Cutoff, tuple[float, ...]] = {}
         if FORECAST[0] not in X:
@@ -69,16 +74,17 @@ class Levels:
         value, chance, orders = (X.column(name) for name in FORECAST)
         for day in np.unique(X.cutoff_date):
             rows = X.cutoff_date == day
+            expected = cap_giants(value[rows], giant_multiple)
             bought = float(y.has_purchase[rows].sum())
             believed = bought / (bought + HALF_BELIEVED)
             total = np.maximum(y.value[rows], 0.0).sum()
             shift = chance_shift(chance[rows], bought)
             moved = shift_chance(chance[rows], shift) / np.maximum(chance[rows], LEAST_CHANCE)
             found = (
-                _log_ratio(total, value[rows].sum()),
+                _log_ratio(total, expected.sum()),
                 _log_ratio(y.orders[rows].sum(), orders[rows].sum()),
                 shift,
-                _log_ratio(total, (value[rows] * moved).sum()),
+                _log_ratio(total, (expected * moved).sum()),
             )
             bounded = np.clip(found, -LARGEST_LEVEL, LARGEST_LEVEL) * believed
             known[_cutoff(day)] = tuple(float(level) for level in bounded)

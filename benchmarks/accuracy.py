@@ -1,0 +1,254 @@
+"""How good the ensemble is beside its parts and its peers, and what each of its steps brings.
+
+``python -m benchmarks.accuracy`` fits everything as of each cutoff of each shop with the project's
+defaults, predicts the window after it, and prints two tables: the models, and the ensemble with one
+step left out at a time. ``--quick`` takes one cutoff per shop. Both are written to
+``benchmarks/results/accuracy.md``. Nothing is seen of the days after a cutoff but to judge by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import gettempdir
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.accuracy_shops import CASES, features_at, labels_at, make_panel, read_days
+from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
+from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.ensemble import Blend
+from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
+from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.panel import Floats, Panel
+from clv_pipeline.models.seasons import Levels
+from clv_pipeline.settings import Settings, build_settings
+from clv_pipeline.timeline import Cutoff, training_cutoffs
+from clv_pipeline.training import learned_horizons, plan_horizon, required_cutoffs
+
+MEASURES = (
+    "normalized_gini",
+    "spearman",
+    "relative_rmse",
+    "absolute_bias",
+    "decile_mape",
+    "top_10_capture",
+    "auc",
+)
+CAP = 0.995
+RESULTS = Path(__file__).parent / "results" / "accuracy.md"
+
+
+class _NoHistories(Histories):
+    def at(self, cutoff: Cutoff) -> None:
+        """Know no purchase history."""
+        return
+
+
+class _NoLevels(Workbench):
+    def levels(self, newest: Cutoff) -> Levels:
+        """Know no season."""
+        return Levels(self.options.horizon_days, {})
+
+
+class _Case:
+    """One shop, one cutoff, one horizon, and what came to pass."""
+
+    def __init__(self, shop: str, day: str, horizon: int) -> None:
+        self.shop, self.horizon, self.as_of = shop, horizon, Cutoff.parse(day)
+        self.settings: Settings = build_settings(
+            Path(gettempdir()), {"value": {"horizons": [horizon]}, "model": {"threads": 1}}
+        )
+        self.first_day = read_days(shop)["date"].min().date()
+        self.learned = learned_horizons(self.settings, self.as_of, self.first_day)
+        cutoffs = required_cutoffs(self.settings, self.as_of, self.first_day)
+        self.panel = make_panel(shop, cutoffs, self.learned, self.as_of)
+        self.histories = Histories(self.panel, self.settings.model.seed)
+        self.rows = self.panel.for_cutoffs([self.as_of]).features
+        self.truth = labels_at(shop, self.as_of, horizon).set_index("customer_id")
+        self.truth = self.truth.loc[self.rows["customer_id"]]
+
+    def fit(
+        self,
+        panel: Panel | None = None,
+        histories: Histories | None = None,
+        bench: type[Workbench] = Workbench,
+        *,
+        clusters: int | None = None,
+        count: int | None = None,
+        same_season: bool = True,
+    ) -> CLVModel:
+        """Fit the ensemble as training does; without the choice of a simpler model."""
+        panel, histories = panel or self.panel, histories or self.histories
+        model = CLVModel((self.horizon,))
+        model.history_ = histories.at(self.as_of)
+        is_extended = self.learned[0] != self.horizon
+        horizon = self.learned[0]
+        options = FitOptions.from_settings(self.settings, horizon)
+        options = replace(options, clusters=clusters or options.clusters)
+        plan = plan_horizon(self.settings, self.as_of, horizon, self.first_day)
+        training, blend = plan.training, plan.blend
+        if not same_season or count:
+            newest, before = (
+                training_cutoffs(
+                    as_of,
+                    horizon,
+                    first_day=self.first_day,
+                    step_days=self.settings.cadence.training_step_days,
+                    count=count or self.settings.cadence.training_cutoffs,
+                    min_history_days=self.settings.cadence.min_history_days,
+                )
+                for as_of in (self.as_of, training[-1])
+            )
+            training, blend = newest, before
+        work = bench(panel, options, histories)
+        model.fitted_[horizon] = FittedHorizon(options).fit(work, training, blend)
+        if is_extended and model.history_ is not None:
+            model.bridged_[self.horizon] = horizon
+        return model
+
+    def answer(self, model: CLVModel) -> tuple[Floats, Floats]:
+        """Return values and chances of an order."""
+        found = model.predict(self.rows)
+        return found["value"][:, 0], found["probability"][:, 0]
+
+    def capped(self) -> Panel:
+        """Return the panel with each cutoff's labels capped at a high quantile of the positive."""
+        labels = self.panel.labels.copy()
+        keys = [labels["cutoff_date"], labels["horizon_days"]]
+        positive = labels["label_value"].where(labels["label_value"] > 0)
+        most = positive.groupby(keys).transform(lambda v: v.quantile(CAP))
+        labels["label_value"] = labels["label_value"].clip(upper=most.fillna(np.inf))
+        return replace(self.panel, labels=labels)
+
+    def models(self) -> Iterator[tuple[str, Floats, Floats | None]]:
+        """Fit and ask every model."""
+        X = history_matrix(self.rows)
+        for name, purchases, first in (
+            ("Pareto/NBD + Gamma-Gamma", "pareto_nbd", False),
+            ("BG/NBD + Gamma-Gamma", "bg_nbd", False),
+            ("Pareto/NBD + Gamma-Gamma with the first order", "pareto_nbd", True),
+        ):
+            history = HistoryModel(self.horizon, purchases, first).fit(X)
+            forecast = history.forecast(X)
+            yield name, forecast["btyd_value"], forecast["btyd_probability"]
+        model = self.fit()
+        yield "ensemble", *self.answer(model)
+        fitted = model.fitted_[self.learned[0]]
+        blend = fitted.model_.value_blend_
+        names = {
+            "btyd_seasonal": "the same, season-adjusted",
+            "hurdle": "XGBoost hurdle",
+            "tweedie": "XGBoost Tweedie",
+            "poisson": "XGBoost Poisson orders times spend",
+        }
+        for part, name in names.items():
+            fitted.model_.serve(part)
+            yield name, self.answer(model)[0], None
+        equal = list(blend.weights_)
+        fitted.model_.value_blend_ = Blend.given({n: 1 / len(equal) for n in equal})
+        yield "- with equal weights", self.answer(model)[0], None
+
+    def ablations(self) -> Iterator[tuple[str, Floats, Floats | None]]:
+        """Fit and ask the ensemble with one step left out at a time."""
+        without = _NoHistories(self.panel, self.settings.model.seed)
+        steps = {
+            "without K-means (one cluster)": lambda: self.fit(clusters=1),
+            "without buy-till-you-die": lambda: self.fit(histories=without),
+            "newest cutoff alone": lambda: self.fit(count=1),
+            "without last year's cutoffs": lambda: self.fit(same_season=False),
+            "without levels and season": lambda: self.fit(bench=_NoLevels),
+            "labels capped at 99.5 %": lambda: self.fit(panel=self.capped()),
+        }
+        for name, fit in steps.items():
+            yield f"- {name}", *self.answer(fit())
+
+    def measure(self, value: Floats, chance: Floats | None, base: float) -> dict[str, float]:
+        """Return the figures of one model."""
+        actual = self.truth["label_value"].to_numpy()
+        bought = self.truth["has_purchase"].to_numpy()
+        found = value_measures(actual, value)
+        score = value if chance is None else chance
+        return {
+            **{m: found[m] for m in MEASURES if m in found},
+            "relative_rmse": found["rmse"] / base,
+            "absolute_bias": abs(found["total_bias"]),
+            "bias": found["total_bias"],
+            "auc": purchase_measures(bought, np.clip(score, 0.0, 1.0))["auc"]
+            if chance is not None
+            else np.nan,
+        }
+
+
+def run(cases: tuple[tuple[str, str, int], ...], *, with_ablations: bool = True) -> pd.DataFrame:
+    """Return a row per case and model."""
+    rows = []
+    for shop, day, horizon in cases:
+        start = time.perf_counter()
+        try:
+            case = _Case(shop, day, horizon)
+        except FileNotFoundError as missing:
+            print(f"{shop} left out: {missing}", file=sys.stderr)
+            continue
+        answers = list(case.models()) + (list(case.ablations()) if with_ablations else [])
+        base = value_measures(case.truth["label_value"].to_numpy(), answers[0][1])["rmse"]
+        for name, value, chance in answers:
+            figures = case.measure(value, chance, base)
+            rows.append({"shop": shop, "cutoff": day, "horizon": horizon, "model": name, **figures})
+        features_at.cache_clear()
+        took = time.perf_counter() - start
+        print(f"{shop} {day} {horizon} days: {took:.0f} s", file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
+def report(found: pd.DataFrame) -> str:
+    """Return the tables in Markdown: means over cutoffs by shop, and the ensemble by cutoff."""
+    order = list(dict.fromkeys(found["model"]))
+    parts = ["# Accuracy\n", "Means over the cutoffs; RMSE relative to Pareto/NBD + Gamma-Gamma.\n"]
+    for shop, rows in [("all shops", found), *found.groupby("shop", sort=False)]:
+        means = rows.groupby("model")[list(MEASURES)].mean().reindex(order)
+        parts += [f"\n## {shop}: {rows.groupby(['shop', 'cutoff']).ngroups} cutoffs\n"]
+        parts += [_markdown(means.reset_index())]
+    ensemble = found[found["model"] == "ensemble"]
+    columns = ["shop", "cutoff", "horizon", *MEASURES, "bias"]
+    parts += ["\n## The ensemble, cutoff by cutoff\n", _markdown(ensemble[columns])]
+    return "\n".join(parts) + "\n"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    def text(value: object) -> str:
+        if isinstance(value, float):
+            return "" if np.isnan(value) else f"{value:.3f}"
+        return str(value)
+
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |"]
+    lines += ["|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(map(text, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables and write them down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one cutoff per shop")
+    parser.add_argument("--without-ablations", action="store_true")
+    parser.add_argument("--shop", action="append", help="only this shop; may be repeated")
+    arguments = parser.parse_args()
+    cases = tuple(c for c in CASES if not arguments.shop or c[0] in arguments.shop)
+    if arguments.quick:
+        cases = tuple({case[0]: case for case in cases}.values())
+    found = run(cases, with_ablations=not arguments.without_ablations)
+    text = report(found)
+    print(text)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
