@@ -1,4 +1,4 @@
--- Ten questions that an analyst asks, answered by the published tables.
+-- Questions that an analyst asks, answered by the published tables.
 -- Open them with:  clv sql "..."   or any DuckDB client:  published/clv.duckdb (read-only).
 
 -- name: who_are_our_best_customers
@@ -143,3 +143,76 @@ select
 from clv.pipeline_runs as run
 order by run.started_at desc
 limit 10;
+
+-- name: is_it_better_beyond_noise
+-- Against which models is what serves better beyond noise, and by how much?
+select
+    horizon_days,
+    model,
+    other_model,
+    round(advantage, 4) as advantage,
+    round(advantage_low, 4) as at_least,
+    round(advantage_high, 4) as at_most,
+    count_cutoffs_better || ' of ' || count_cutoffs as cutoffs_better,
+    verdict
+from clv.model_comparisons
+where measure = 'normalized_gini'
+order by horizon_days, advantage desc;
+
+-- name: where_is_it_too_high_or_too_low
+-- Is what serves calibrated, from the lowest tenth of the predictions to the highest?
+select
+    calibrated.horizon_days,
+    calibrated.bin,
+    round(avg(calibrated.mean_predicted), 2) as mean_predicted,
+    round(avg(calibrated.mean_actual), 2) as mean_actual
+from clv.calibration as calibrated
+inner join clv.model_leaderboard as board
+    on
+        calibrated.model = board.model
+        and calibrated.horizon_days = board.horizon_days
+        and calibrated.evaluation_date = board.evaluation_date
+        and calibrated.model_version = board.model_version
+where board.is_champion and calibrated.target = 'value'
+group by calibrated.horizon_days, calibrated.bin
+order by calibrated.horizon_days, calibrated.bin;
+
+-- name: what_is_it_worth_in_money
+-- What would a budget that reaches 100 customers earn, by the model that chooses them?
+select
+    horizon_days,
+    model,
+    round(avg(figure)) as profit_at_100,
+    round(max(spread_over_cutoffs)) as spread_over_cutoffs,
+    max(count_cutoffs) as count_cutoffs
+from clv.backtest_metrics
+where measure = 'profit_at_100' and slice_name = 'all'
+group by horizon_days, model
+order by horizon_days, profit_at_100 desc;
+
+-- name: what_drives_the_values
+-- What drives the values over the longest horizon, and in which direction?
+select
+    segment,
+    driver_rank,
+    driver,
+    direction,
+    round(mean_absolute_effect, 2) as mean_absolute_effect,
+    round(share, 3) as share_of_effects
+from clv.feature_effects
+where level = 'concept' and horizon_days = (select max(f.horizon_days) from clv.feature_effects as f)
+order by segment, driver_rank;
+
+-- name: how_did_it_turn_out
+-- How did earlier predictions turn out, once their label had matured?
+select
+    horizon_days,
+    cutoff_date,
+    cohort,
+    round(sum_predicted) as sum_predicted,
+    round(sum_actual) as sum_actual,
+    round(total_bias, 3) as total_bias,
+    round(coverage_80, 3) as coverage_80,
+    round(normalized_gini, 3) as normalized_gini
+from clv.matured_predictions
+order by horizon_days, cutoff_date desc, cohort;

@@ -53,8 +53,8 @@ def load_questions() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_there_are_ten_questions() -> None:
-    assert len(load_questions()) == 10
+def test_there_are_at_least_ten_questions() -> None:
+    assert len(load_questions()) >= 10
 
 
 @pytest.mark.parametrize("name", load_questions())
@@ -62,8 +62,8 @@ def test_each_question_of_an_analyst_has_an_answer(
     name: str, published: duckdb.DuckDBPyConnection
 ) -> None:
     answer = published.execute(load_questions()[name]).df()
-    # With one scored cutoff, nobody can have moved.
-    assert answer.empty == (name == "who_moved")
+    # With one scored cutoff, nobody can have moved, and no label has matured since.
+    assert answer.empty == (name in ("who_moved", "how_did_it_turn_out"))
 
 
 def test_the_totals_tie_out_to_the_file(published: duckdb.DuckDBPyConnection) -> None:
