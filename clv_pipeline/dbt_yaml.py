@@ -209,5 +209,17 @@ def read_documents(project_dir: Path) -> dict[str, dict[str, Any]]:
     """Read the yml files of a project's models, by their path in the project."""
     return {
         str(path.relative_to(project_dir)): load_document(path.read_text(encoding="utf-8"))
-        for path in sorted((project_dir / "models").rglob("*.yml"))
+        for path in _document_paths(project_dir)
     }
+
+
+def stamp_documents(project_dir: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return path, time of change and size of each yml file: the same while none was edited."""
+    return tuple(
+        (str(path), (found := path.stat()).st_mtime_ns, found.st_size)
+        for path in _document_paths(project_dir)
+    )
+
+
+def _document_paths(project_dir: Path) -> list[Path]:
+    return sorted((project_dir / "models").rglob("*.yml"))

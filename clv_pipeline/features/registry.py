@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from clv_pipeline.dbt_yaml import expand_documents, read_documents
+from clv_pipeline.dbt_yaml import expand_documents, read_documents, stamp_documents
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.transform import packaged_dbt_project
 
@@ -100,7 +101,14 @@ def load_features(project_dir: Path | None = None) -> tuple[Feature, ...]:
         entity, owner or version, has an unknown key, is protected and yet a model input, or if two
         views have a feature of one name.
     """
-    documents = expand_documents(read_documents(project_dir or packaged_dbt_project()), ())
+    folder = project_dir or packaged_dbt_project()
+    return _load_features(folder, stamp_documents(folder))
+
+
+# Assets ask for the registry many times in a run, and parsing it takes half a second.
+@lru_cache(maxsize=4)
+def _load_features(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> tuple[Feature, ...]:
+    documents = expand_documents(read_documents(folder), ())
     found: dict[str, Feature] = {}
     for path, document in documents.items():
         for model in document.get("models") or ():
