@@ -332,6 +332,31 @@ class PublishSettings(_Section):
     )
 
 
+class ServingSettings(_Section):
+    """Where features and values are looked up by id."""
+
+    online_store: Literal["sqlite", "redis"] = Field(
+        default="sqlite",
+        description="sqlite: a file in each publication. redis: at redis_url, for several servers.",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        pattern=r"^(rediss?|unix)://",
+        description="Address of Redis, such as redis://localhost:6379/0.",
+    )
+    redis_prefix: str = Field(
+        default="clv",
+        pattern=r"^[A-Za-z0-9_.:-]+$",
+        description="What every key in Redis begins with; one for each project.",
+    )
+
+    @model_validator(mode="after")
+    def _redis_needs_an_address(self) -> ServingSettings:
+        if self.online_store == "redis" and not self.redis_url:
+            raise ValueError("online_store = 'redis' needs redis_url")
+        return self
+
+
 class EngineSettings(_Section):
     """Limits of the embedded engine."""
 
@@ -461,6 +486,7 @@ class Settings(_Section):
     features: FeatureSettings = FeatureSettings()
     texts: TextSettings = TextSettings()
     publish: PublishSettings = PublishSettings()
+    serving: ServingSettings = ServingSettings()
     engine: EngineSettings = EngineSettings()
     inputs: dict[InputName, InputSettings] = {}
 

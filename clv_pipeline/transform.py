@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,23 @@ class NodeResult:
     seconds: float
     count_failed: int
     message: str | None
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """The SQL of one model.
+
+    Attributes
+    ----------
+    schema, name
+        Where its rows go.
+    sql
+        A query.
+    """
+
+    schema: str
+    name: str
+    sql: str
 
 
 class TransformError(RuntimeError):
@@ -256,6 +274,52 @@ def run_dbt(
     TransformError
         Naming each model or test that failed, and why.
     """
+    outcome = _invoke(settings, arguments, variables)
+    results = _read_results(outcome)
+    if not outcome.success:
+        raise TransformError(_explain_failure(arguments, outcome, settings), results)
+    return results
+
+
+def compile_models(
+    settings: Settings, selector: str, variables: Mapping[str, Any]
+) -> tuple[CompiledModel, ...]:
+    """Return the SQL of models as a first build would run it, nothing being held yet.
+
+    Parameters
+    ----------
+    settings
+        Name the home.
+    selector
+        What dbt selects, such as ``+customer_features``.
+    variables
+        From `dbt_variables`.
+
+    Returns
+    -------
+    tuple of CompiledModel
+        Each after those that it reads.
+
+    Raises
+    ------
+    TransformError
+        If a model can't be compiled.
+    """
+    # Tests are not asked for, but dbt would compile them with the models.
+    arguments = ["compile", "--full-refresh", "--select", selector, "--exclude", "test_type:data"]
+    outcome = _invoke(settings, arguments, variables)
+    if not outcome.success:
+        raise TransformError(_explain_failure(arguments, outcome, settings))
+    compiled = [result.node for result in outcome.result.results]
+    nodes = {node.unique_id: node for node in compiled if node.resource_type == "model"}
+    parents = {name: set(node.depends_on.nodes) & set(nodes) for name, node in nodes.items()}
+    return tuple(
+        CompiledModel(str(nodes[name].schema), str(nodes[name].name), nodes[name].compiled_code)
+        for name in TopologicalSorter(parents).static_order()
+    )
+
+
+def _invoke(settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]) -> Any:
     # Imported late: it takes a second that most commands need not wait for.
     from dbt.cli.main import dbtRunner
 
@@ -275,16 +339,13 @@ def run_dbt(
     with _environment(dbt_environment(settings)):
         try:
             manifest = None
-            if arguments[0] == "build" and "--resource-type" not in arguments:
+            builds = arguments[0] == "build" and "--resource-type" not in arguments
+            if builds or arguments[0] == "compile":
                 manifest = _parse_once(settings, project)
-            outcome = dbtRunner(manifest).invoke(command)
+            return dbtRunner(manifest).invoke(command)
         finally:
             _close_connections()
             _close_logs()
-    results = _read_results(outcome)
-    if not outcome.success:
-        raise TransformError(_explain_failure(arguments, outcome, settings), results)
-    return results
 
 
 def build_stages(
@@ -347,11 +408,11 @@ def parse_variables(settings: Settings) -> dict[str, Any]:
 
 def _quiet_options(arguments: Sequence[str]) -> list[str]:
     options = ["--log-level", "none", "--log-level-file", "info", "--no-print"]
-    if arguments[0] == "build":
+    if arguments[0] in ("build", "compile"):
         # Writing the manifest anew takes longer than a stage of a small shop.
         options.append("--no-write-json")
-        if "--resource-type" not in arguments:
-            options += ["--exclude-resource-type", "unit_test"]
+    if arguments[0] == "build" and "--resource-type" not in arguments:
+        options += ["--exclude-resource-type", "unit_test"]
     return options
 
 

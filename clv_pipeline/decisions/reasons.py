@@ -66,9 +66,9 @@ def give_reasons(features: pd.DataFrame, explanation: Explanation) -> pd.DataFra
     Parameters
     ----------
     features
-        Rows of ``features.customer_features`` of one cutoff.
+        Rows of ``features.customer_features`` of one cutoff; together they say what is usual.
     explanation
-        The effects on the value of the same customers.
+        The effects on the value of the same customers, or of some of them.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def give_reasons(features: pd.DataFrame, explanation: Explanation) -> pd.DataFra
     """
     past = features.set_index("customer_id").loc[explanation.effects.index]
     effects = merge_same(past, explanation.effects)
-    usual = _find_usual(past)
+    usual = _find_usual(features)
     sizes = np.abs(effects.to_numpy())
     # Equal effects in the order of the concepts, so that the answer never depends on sorting.
     order = np.argsort(-sizes, axis=1, kind="stable")[:, :COUNT_REASONS]
