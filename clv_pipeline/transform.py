@@ -342,7 +342,11 @@ def _invoke(settings: Settings, arguments: Sequence[str], variables: Mapping[str
             builds = arguments[0] == "build" and "--resource-type" not in arguments
             if builds or arguments[0] == "compile":
                 manifest = _parse_once(settings, project)
-            return dbtRunner(manifest).invoke(command)
+            outcome = dbtRunner(manifest).invoke(command)
+            if list(arguments) == ["parse"] and outcome.success:
+                _parsed.clear()
+                _parsed[_project_key(project)] = outcome.result
+            return outcome
         finally:
             _close_connections()
             _close_logs()
@@ -375,8 +379,7 @@ def _parse_once(settings: Settings, project: Path) -> Any:
     """
     from dbt.cli.main import dbtRunner
 
-    # What lies there counts, not what was installed: a model may have been edited in place.
-    key = (str(_find_project_files(project)[1]), str(project))
+    key = _project_key(project)
     if key not in _parsed:
         command = [
             "parse",
@@ -394,6 +397,11 @@ def _parse_once(settings: Settings, project: Path) -> Any:
         finally:
             _close_logs()  # the command that follows opens them anew
     return _parsed[key]
+
+
+def _project_key(project: Path) -> tuple[str, str]:
+    # What lies there counts, not what was installed: a model may have been edited in place.
+    return str(_find_project_files(project)[1]), str(project)
 
 
 def parse_variables(settings: Settings) -> dict[str, Any]:
