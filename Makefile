@@ -28,8 +28,8 @@ dev: .venv/.runtime  ## open the Dagster UI on 127.0.0.1 with the demo's project
 	$(BIN)/clv demo --prepare-only
 	$(BIN)/clv dev --config clv_demo
 
-test: .venv/.dev  ## set up, then run every test
-	$(BIN)/pytest
+test: .venv/.dev  ## set up, then run every test, a file a worker
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev  ## run every linter
 	$(BIN)/ruff check .

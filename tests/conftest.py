@@ -10,7 +10,23 @@ import pytest
 
 from clv_pipeline.settings import Settings, build_settings
 
+# Files that take minutes: they begin first, so that no worker is left with one at the end.
+LONGEST_FIRST = (
+    "test_end_to_end.py",
+    "test_live.py",
+    "test_runs.py",
+    "test_wheel.py",
+    "test_simulated_shop.py",
+    "test_code_location.py",
+    "test_invariants_real.py",
+)
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    place = {name: k for k, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture
