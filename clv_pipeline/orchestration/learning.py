@@ -93,15 +93,15 @@ def train(
     from clv_pipeline.evaluation.backtest import dump_forecasts
     from clv_pipeline.features.services import find_service
     from clv_pipeline.models import store
-    from clv_pipeline.models.panel import Panel
+    from clv_pipeline.models.panel import Panel, leave_out
     from clv_pipeline.orchestration.figures import collect_figures
     from clv_pipeline.training import decide_challenger, train_challenger
 
     if overrides:
         model = ModelSettings.model_validate({**settings.model.model_dump(), **overrides})
         settings = settings.model_copy(update={"model": model})
-    columns = find_service(settings).inputs
-    features, labels = _read_panel(settings, matured_cutoffs(settings, cutoff), columns)
+    columns = leave_out(find_service(settings).inputs, settings.model.left_out_features)
+    features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
     panel = Panel.build(features, labels, columns)
     result = train_challenger(settings, columns, panel, cutoff, run_id, tell)
     decision = decide_challenger(result)
@@ -166,9 +166,21 @@ def mark_champion(settings: Settings) -> None:
         connection.commit()
 
 
-def _read_panel(
+def read_panel(
     settings: Settings, cutoffs: tuple[Cutoff, ...], columns: Sequence[Feature]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the features and the matured labels of some cutoffs.
+
+    Parameters
+    ----------
+    columns
+        The features that are wanted; those that the champion reads are read, too.
+
+    Raises
+    ------
+    LearningError
+        If there are no features as of one of the cutoffs.
+    """
     days = [cutoff.day for cutoff in cutoffs]
     where = "WHERE list_contains(?, cutoff_date)"
     with open_warehouse(settings, read_only=True) as connection:

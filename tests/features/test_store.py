@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,18 +17,14 @@ from hypothesis import strategies as st
 
 from clv_pipeline.features.registry import RegistryError, load_features, online_schema
 from clv_pipeline.features.store import FeatureStore, RetrievalError
-from clv_pipeline.settings import Settings, build_settings
-from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import build_stages
+from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.dbt.oracle import Oracle
-from tests.support import fill_raw
+from tests.features.building import MAX_AGE, ZONE, rebuild
 
-ZONE = "America/New_York"
 FIRST_DAY = date(2024, 1, 1)
 SNAPSHOTS = (date(2024, 2, 15), date(2024, 3, 10), date(2024, 4, 20))  # one is 23 hours long
 LAST_DAY = date(2024, 5, 31)
-MAX_AGE = 30
 COMPARED = ("frequency", "recency", "T", "count_orders", "sum_value", "sum_refunds")
 WINDOWED = ("count_orders_30d", "sum_value_90d", "sum_refunds_365d", "order_trend_90d")
 
@@ -89,12 +85,8 @@ def make_rows(customers: list[list[Any]]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def rebuild(settings: Settings, rows: pd.DataFrame) -> None:
-    with open_warehouse(settings) as connection:
-        for schema in ("features", "as_of", "intermediate", "staging"):
-            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-    fill_raw(settings, {"transactions": rows})
-    build_stages(settings, [Cutoff(day) for day in SNAPSHOTS], Cutoff(LAST_DAY), "run")
+def fill(settings: Settings, rows: pd.DataFrame) -> None:
+    rebuild(settings, {"transactions": rows}, SNAPSHOTS, LAST_DAY)
 
 
 def some_histories() -> list[list[Any]]:
@@ -106,21 +98,9 @@ def some_histories() -> list[list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return build_settings(
-        tmp_path_factory.mktemp("store"),
-        {
-            "project": {"time_zone": ZONE},
-            "value": {"horizons": [30]},
-            "features": {"max_age_days": MAX_AGE},
-        },
-    )
-
-
-@pytest.fixture(scope="module")
-def store(settings: Settings) -> Iterator[FeatureStore]:
-    rebuild(settings, make_rows(some_histories()))
-    yield FeatureStore(settings)
+def store(home: Settings) -> FeatureStore:
+    fill(home, make_rows(some_histories()))
+    return FeatureStore(home)
 
 
 def asked(*rows: tuple[str, Any]) -> pd.DataFrame:
@@ -293,13 +273,13 @@ def test_an_exact_answer_is_as_of_the_day_itself(store: FeatureStore) -> None:
 )  # fmt: skip
 @given(customers=histories, rows=questions)
 def test_what_is_retrieved_is_what_was_known(
-    settings: Settings, customers: list[list[Any]], rows: list[tuple[int, int, int | None]]
+    home: Settings, customers: list[list[Any]], rows: list[tuple[int, int, int | None]]
 ) -> None:
     """Many random customers in one database: late, repeated and refunded orders among them."""
     transactions = make_rows(customers)
-    rebuild(settings, transactions)
+    fill(home, transactions)
     oracle = Oracle({"transactions": transactions}, ZONE, "EUR")
-    store = FeatureStore(settings)
+    store = FeatureStore(home)
     by_date = [
         (f"c{customer}", FIRST_DAY + timedelta(days=day)) for customer, day, second in rows
         if second is None

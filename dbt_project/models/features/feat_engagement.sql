@@ -54,8 +54,12 @@ select
     -- Visits of the younger half against the older half of the window, from -1 to 1.
     cast(2 * coalesce(visits.count_late_sessions_{{ days }}d, 0) as double)
     / nullif(visits.count_sessions_{{ days }}d, 0) - 1 as visit_trend_{{ days }}d,
-    cast(visits.count_page_views_{{ days }}d as double)
-    / nullif(feat_windows.count_orders_{{ days }}d, 0) as page_views_per_order_{{ days }}d,
+    case
+        when observed.cutoff_date is not null
+            then
+                cast(coalesce(visits.count_page_views_{{ days }}d, 0) as double)
+                / nullif(feat_windows.count_orders_{{ days }}d, 0)
+    end as page_views_per_order_{{ days }}d,
     feat_campaigns.count_campaign_clicks_{{ days }}d
     / nullif(feat_campaigns.count_exposures_{{ days }}d, 0) as click_through_{{ days }}d
     {%- endfor %}
