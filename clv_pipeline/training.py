@@ -24,7 +24,14 @@ from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
 from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.candidates import CANDIDATES, COMPLEXITY, ENSEMBLE, PARTS, find_candidate
+from clv_pipeline.models.candidates import (
+    CANDIDATES,
+    COMPLEXITY,
+    ENSEMBLE,
+    PARTS,
+    SIMPLE_PARTS,
+    find_candidate,
+)
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
 from clv_pipeline.models.fold import (
@@ -354,7 +361,7 @@ def _fit_horizon(
     name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
     if found:
         model.confidence_[horizon] = ("high", "trained and backtested on matured cutoffs")
-        servable = [c.name for c in CANDIDATES if c.load is not None] + list(PARTS) + [ENSEMBLE]
+        servable = [c.name for c in CANDIDATES if c.load is not None] + [*SIMPLE_PARTS, ENSEMBLE]
         backtests = {
             n: b for n, b in _backtests(found).items() if n in servable and len(b) == len(found)
         }

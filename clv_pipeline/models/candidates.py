@@ -78,6 +78,8 @@ CANDIDATES: tuple[Candidate, ...] = (
 )
 # Parts of the ensemble, fitted with it; they stand in the leaderboard under these names.
 PARTS: dict[str, int] = {"btyd": 5, "btyd_seasonal": 6, "hurdle": 12, "tweedie": 13, "poisson": 14}
+# A boosted part alone levels off at its largest leaf, and giants are worth more than that.
+SIMPLE_PARTS = ("btyd", "btyd_seasonal")
 ENSEMBLE = "ensemble"
 COMPLEXITY: dict[str, int] = {c.name: c.complexity for c in CANDIDATES} | PARTS | {ENSEMBLE: 20}
 
