@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from clv_pipeline.dbt_yaml import expand_documents, read_documents
 from clv_pipeline.features.registry import Feature, load_features
+from clv_pipeline.features.services import FeatureService, load_services
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract, Field
 from clv_pipeline.settings import Exclusion, InputSettings, Settings, SqlColumn, ValueSettings
 from clv_pipeline.transform import packaged_dbt_project
@@ -106,6 +107,7 @@ def describe_features(project_dir: Path | None = None) -> str:
         The dbt project; the one that came with the package when None.
     """
     features = load_features(project_dir)
+    services = load_services(project_dir)
     about = {model["name"]: model["description"] for model in _models(project_dir)}
     parts = [
         "# Features",
@@ -116,11 +118,31 @@ def describe_features(project_dir: Path | None = None) -> str:
         "*Window*: days before the cutoff that are looked at; empty for the whole history. *Null*: "
         "what a missing value says; empty where none is allowed. *Model*: whether a model may read "
         "it.",
+        "## Feature services",
+        "Named, versioned sets of features. `[features] service` in `clv.toml` names the one that "
+        "models are trained on; each model's manifest says which that was.",
+        _table(
+            ("service", "features", "what for", "made of"),
+            [
+                (
+                    f"`{service.name}`",
+                    str(len(service.features)),
+                    service.description,
+                    ", ".join(f"`{name}`" for name in _members(service)),
+                )
+                for service in services.values()
+            ],
+        ),
     ]
     for view in dict.fromkeys(feature.view for feature in features):
         rows = [_feature_row(feature) for feature in features if feature.view == view]
         header = ("feature", "kind", "type", "window", "range", "null", "model", "tags", "meaning")
-        parts += [f"## {view}", _flat(about[view]), _table(header, rows)]
+        one = next(feature for feature in features if feature.view == view)
+        said = (
+            f"{_flat(about[view])} Entity: {one.entity}. Owner: {one.owner}. Version: "
+            f"{one.version}. Made from: {', '.join(one.inputs)}."
+        )
+        parts += [f"## {view}", said, _table(header, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -274,6 +296,16 @@ def _contract_row(field: Field) -> tuple[str, ...]:
         "yes" if field.personal else "",
         meaning,
     )
+
+
+def _members(service: FeatureService) -> list[str]:
+    """Name the views that a service holds whole, and its other features."""
+    views = {feature.view for feature in service.features}
+    whole = {view: f"{view} ({sum(f.view == view for f in service.features)})" for view in views}
+    listed = dict.fromkeys(feature.view for feature in service.features)
+    if len(service.features) > 2 * len(views):
+        return [whole[view] for view in listed]
+    return list(service.feature_names)
 
 
 def _feature_row(feature: Feature) -> tuple[str, ...]:

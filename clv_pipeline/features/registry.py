@@ -178,7 +178,7 @@ def _read_feature(path: str, view: str, column: dict[str, Any]) -> Feature:
     for key in ("entity", "owner", "version"):
         if not entry.get(key):
             raise RegistryError(
-                f"{where} needs an {key}, in its entry or in the feature_view of {view}."
+                f"{where} needs its {key}, in its entry or in the feature_view of {view}."
             )
     tags = frozenset(entry.get("tags", ()))
     if tags - _TAGS:
