@@ -140,6 +140,65 @@ def train(settings: Settings, cutoff: Cutoff | None) -> None:
         commands.train(runner, cutoff)
 
 
+@cli.command(epilog=example("clv tune --budget-seconds 600\nclv tune --by cohort --search grid"))
+@click.option(
+    "--cutoff",
+    metavar="DATE",
+    callback=read_cutoff,
+    help="Day whose training cutoffs are searched on.  [default: last day with data]",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["time", "cohort"]),
+    default="time",
+    show_default=True,
+    help="Judge on later cutoffs, or on customers of other first-order months.",
+)
+@click.option(
+    "--search",
+    "method",
+    type=click.Choice(["bayes", "random", "grid"]),
+    default="bayes",
+    show_default=True,
+    help="How the next trial is chosen.",
+)
+@click.option(
+    "--budget-seconds",
+    type=click.FloatRange(1, 86_400),
+    default=300.0,
+    show_default=True,
+    help="No trial begins later.",
+)
+@click.option("--features", "select_features", is_flag=True, help="Find features that can go, too.")
+@click.option("--horizon", type=int, help="Days to search for.  [default: the churn horizon]")
+@with_project
+def tune(
+    settings: Settings,
+    cutoff: Cutoff | None,
+    by: str,
+    method: str,
+    budget_seconds: float,
+    select_features: bool,
+    horizon: int | None,
+) -> None:
+    """Search for better settings of [model]; write them beside the data, to be copied by hand."""
+    from clv_pipeline.orchestration.tables_view import print_frame
+    from clv_pipeline.orchestration.tuning import tune as search
+
+    found = search(
+        settings,
+        cutoff,
+        by=by,  # type: ignore[arg-type]
+        method=method,  # type: ignore[arg-type]
+        budget_seconds=budget_seconds,
+        select_features=select_features,
+        horizon_days=horizon,
+        tell=lambda line: click.echo(line, err=True),
+    )
+    print_frame(found.trials.head(10), title=f"The best trials over {found.horizon_days} days")
+    click.echo(f"{found.toml}\nWrote {found.file}. Copy what convinces you into clv.toml.")
+
+
 @cli.command(epilog=example("clv backfill 1998-06-01 1998-06-30"))
 @click.argument("first", metavar="FROM", callback=read_cutoff)
 @click.argument("last", metavar="TO", callback=read_cutoff)
@@ -241,6 +300,23 @@ def dev(settings: Settings, port: int) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.execv(program, command)  # noqa: S606
     sys.exit(subprocess.call(command))  # noqa: S603
+
+
+@cli.command(epilog=example("clv serve\ncurl http://127.0.0.1:8000/customers/00001"))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes."
+)
+@with_project
+def serve(settings: Settings, host: str, port: int, workers: int) -> None:
+    """Answer over HTTP: features and values by id, and predictions for new orders.
+
+    What is published while it runs is served from then on. /docs describes the requests.
+    """
+    from clv_pipeline.serving.running import run_server
+
+    run_server(settings, host, port, workers)
 
 
 @cli.group(epilog=example("clv models list\nclv models rollback"))

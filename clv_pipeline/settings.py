@@ -193,6 +193,13 @@ class ModelSettings(_Section):
         description="full: slow comparisons in every backtest fold, not in one alone.",
     )
     clusters: int = Field(default=6, ge=2, le=20, description="Clusters of behaviour by K-means.")
+    depth: int = Field(default=4, ge=1, le=12, description="Of each tree of the boosted models.")
+    learning_rate: float = Field(
+        default=0.08, gt=0, le=1, description="Of the boosted models. `clv tune` searches it."
+    )
+    left_out_features: tuple[str, ...] = Field(
+        default=(), description="Features that models do not read, as `clv tune` may propose."
+    )
     giant_multiple: float = Field(
         default=20.0,
         ge=1,

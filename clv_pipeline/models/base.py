@@ -85,6 +85,8 @@ class FitOptions:
             seed=model.seed,
             threads=model.threads or os.cpu_count() or 1,
             trees=model.trees,
+            depth=model.depth,
+            learning_rate=model.learning_rate,
             max_rows=model.max_training_rows,
             clusters=model.clusters,
             giant_multiple=model.giant_multiple,

@@ -323,6 +323,22 @@ class Panel:
         return rows.drop(columns=TARGETS), target
 
 
+def leave_out(columns: Sequence[Feature], names: Iterable[str]) -> tuple[Feature, ...]:
+    """Return the features without those that models must not read.
+
+    Raises
+    ------
+    PanelError
+        If a name is no feature, or sums up a purchase history, which every model needs.
+    """
+    known, unwanted = {feature.name for feature in columns}, set(names)
+    if strange := sorted(unwanted - known):
+        raise PanelError(f"left_out_features: {strange} are no features of this service.")
+    if needed := sorted(unwanted & ALWAYS_KEPT):
+        raise PanelError(f"left_out_features: {needed} are needed by every model.")
+    return tuple(feature for feature in columns if feature.name not in unwanted)
+
+
 def _sorted_by_key(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     # One unit of time, or keys of the two tables would not meet.
     days = pd.to_datetime(frame["cutoff_date"]).astype("datetime64[s]")

@@ -1,0 +1,155 @@
+"""Search over stated spaces: what judges is unseen, the time is kept, and better is found."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clv_pipeline.evaluation import search as room
+from clv_pipeline.evaluation.search import (
+    SPACE,
+    SearchResult,
+    Trial,
+    drop_features,
+    permutation_importance,
+    run_trial,
+    search,
+    splits_by_cohort,
+    splits_by_time,
+)
+from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.fold import Histories, Workbench
+from clv_pipeline.models.panel import Panel, PanelError, leave_out
+from clv_pipeline.settings import build_settings
+from clv_pipeline.timeline import Cutoff, Fold
+from tests.models.panels import column, make_panel, small_cdnow
+
+DAYS = [Cutoff.parse(day) for day in ("1997-08-31", "1997-10-31", "1997-12-31")]
+TODAY = Cutoff.parse("1998-03-31")
+FOLDS = (Fold(DAYS[1], (DAYS[0],), 60), Fold(DAYS[2], tuple(DAYS[:2]), 60))
+OPTIONS = FitOptions(60, seed=3, trees=8, depth=2, clusters=3)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Workbench:
+    panel = make_panel(small_cdnow(700), DAYS, (60,), TODAY)
+    noise = np.random.default_rng(0).normal(size=len(panel.features))
+    panel = Panel.build(
+        panel.features.assign(noise=noise), panel.labels, (*panel.columns, column("noise"))
+    )
+    return Workbench(panel, OPTIONS, Histories(panel, 0))
+
+
+def test_time_judges_on_cutoffs_after_those_that_train(bench):
+    for split, fold in zip(splits_by_time(bench, FOLDS), FOLDS, strict=True):
+        assert split.train["cutoff_date"].max() == pd.Timestamp(fold.training[-1].day)
+        assert (split.test["cutoff_date"] == pd.Timestamp(fold.evaluation.day)).all()
+        # Whoever judges lies past the labels of whoever trains.
+        ends = split.train["cutoff_date"] + pd.Timedelta(days=60)
+        assert (ends <= split.test["cutoff_date"].iloc[0]).all()
+        assert len(split.test) == len(split.test_target)
+
+
+def test_cohorts_judge_on_months_that_did_not_train(bench):
+    splits = splits_by_cohort(bench, DAYS[:2])
+    assert len(splits) == room.COHORT_FOLDS
+    tested = []
+    for split in splits:
+        train, test = (set(room.cohort_months(part)) for part in (split.train, split.test))
+        assert train and test and not train & test
+        assert not set(split.train["customer_id"]) & set(split.test["customer_id"])
+        tested.append(len(split.test))
+    assert sum(tested) == len(bench.panel.for_cutoffs(DAYS[:2]).features)
+
+
+def test_months_of_first_orders():
+    rows = pd.DataFrame(
+        {"cutoff_date": pd.to_datetime(["2024-03-31"] * 3), "T": [0.0, 31.0, np.nan]}
+    )
+    assert room.cohort_months(rows).tolist() == ["2024-03", "2024-02", "none"]
+
+
+@pytest.mark.parametrize("method", ["bayes", "random", "grid"])
+def test_no_set_is_tried_twice_and_the_present_one_first(bench, monkeypatch, method):
+    asked = []
+
+    def pretend(panel, options, splits, parameters):
+        asked.append(tuple(parameters.values()))
+        # Best at many small steps.
+        loss = abs(options.trees - 300) / 300 + abs(options.learning_rate - 0.03)
+        return Trial(dict(parameters), loss, 0.0, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(room, "run_trial", pretend)
+    space = {"trees": (8, 100, 300), "learning_rate": (0.03, 0.08, 0.2), "depth": (2, 3)}
+    told: list[str] = []
+    found = search(
+        bench.panel,
+        OPTIONS,
+        splits_by_time(bench, FOLDS[:1]),
+        method=method,
+        budget_seconds=1e9,
+        tell=told.append,
+        space=space,
+    )
+    assert asked[0] == (8.0, 0.08, 2.0)
+    assert len(asked) == len(set(asked)) == len(told) == 18
+    assert found.best.parameters["trees"] == 300
+    if method == "bayes":  # it comes to the best long before the space is through
+        first = next(k for k, a in enumerate(asked) if a[:2] == (300, 0.03))
+        assert first <= 9
+
+
+def test_the_time_is_kept(bench):
+    found = search(bench.panel, OPTIONS, splits_by_time(bench, FOLDS[:1]), budget_seconds=0.0)
+    assert len(found.trials) == 1
+    assert found.best.parameters == {n: float(getattr(OPTIONS, n)) for n in SPACE}
+    with pytest.raises(ValueError, match="nothing to judge by"):
+        search(bench.panel, OPTIONS, [], budget_seconds=1.0)
+
+
+def test_the_loss_falls_with_what_is_learned(bench):
+    splits = splits_by_time(bench, FOLDS[1:])
+    little = run_trial(bench.panel, replace(OPTIONS, trees=1, learning_rate=0.01), splits, {})
+    more = run_trial(bench.panel, replace(OPTIONS, trees=30, learning_rate=0.1), splits, {})
+    assert more.loss < little.loss
+    assert more.normalized_gini > 0.5
+
+
+def test_what_counts_for_nothing_can_go(bench):
+    splits = splits_by_time(bench, FOLDS[1:])
+    importance = permutation_importance(bench.panel, OPTIONS, splits[0])
+    assert max(importance.values()) > 2 * importance["noise"]
+    gone, loss = drop_features(bench.panel, OPTIONS, splits)
+    before = run_trial(bench.panel, OPTIONS, splits, {}).loss
+    assert loss <= before * (1 + room.TOLERANCE)
+    assert gone and not set(gone) & room.ALWAYS_KEPT
+    assert drop_features(bench.panel, OPTIONS, splits, until=0.0)[0] == ()
+
+
+def test_what_was_found_are_lines_for_clv_toml(tmp_path):
+    trial = Trial(
+        {"trees": 150.0, "depth": 3.0, "learning_rate": 0.05, "clusters": 8.0}, 1, 1, 1, 1, 1
+    )
+    found = SearchResult((trial,), trial, ("noise",), 1.0, ("somehow",))
+    settings = build_settings(tmp_path, tomllib.loads(found.to_toml()))
+    options = FitOptions.from_settings(settings, 30)
+    assert (options.trees, options.depth, options.learning_rate, options.clusters) == (
+        150,
+        3,
+        0.05,
+        8,
+    )
+    assert settings.model.left_out_features == ("noise",)
+
+
+def test_only_features_that_may_go_are_left_out():
+    columns = (column("noise"), column("frequency"))
+    assert [f.name for f in leave_out(columns, ["noise"])] == ["frequency"]
+    with pytest.raises(PanelError, match="are needed"):
+        leave_out(columns, ["frequency"])
+    with pytest.raises(PanelError, match="no features"):
+        leave_out(columns, ["nois"])
