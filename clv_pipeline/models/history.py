@@ -121,10 +121,14 @@ class HistoryModel:
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of the fit."""
+        bought, spent = self.btyd_.purchase_model_, self.btyd_.spend_model_
         return {
             "purchases": self.purchases,
-            "parameters": dict(self.btyd_.purchase_model_.parameters_),
-            "spend_parameters": dict(self.btyd_.spend_model_.parameters_),
+            "parameters": dict(bought.parameters_),
+            "spend_parameters": dict(spent.parameters_),
+            "fit": bought.result_.to_dict(),
+            "spend_fit": spent.result_.to_dict(),
+            "count_without_spend": spent.count_excluded_,
         }
 
     def to_files(self) -> Files:
