@@ -9,12 +9,21 @@ import pandas as pd
 
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import build_stages
+from clv_pipeline.transform import dbt_variables, run_dbt
 from clv_pipeline.warehouse import open_warehouse
 from tests.support import fill_raw
 
 ZONE = "America/New_York"
 MAX_AGE = 30
+
+
+def build_features(
+    settings: Settings, cutoffs: Sequence[Cutoff], data_through: Cutoff, *further: str
+) -> None:
+    """Build the features, with all that they are made from, and further models; run no test."""
+    selected = [part for name in ("+customer_features", *further) for part in ("--select", name)]
+    command = ["build", *selected, "--exclude-resource-type", "test"]
+    run_dbt(settings, command, dbt_variables(settings, cutoffs, data_through, "run"))
 
 
 def rebuild(
@@ -25,4 +34,4 @@ def rebuild(
         for schema in ("features", "as_of", "intermediate", "staging"):
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     fill_raw(settings, tables)
-    build_stages(settings, [Cutoff(day) for day in days], Cutoff(last), "run")
+    build_features(settings, [Cutoff(day) for day in days], Cutoff(last))

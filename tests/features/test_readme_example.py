@@ -19,6 +19,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from data_quality.suites import features as suites
 from data_quality.suites.run import Run
+from tests.features.building import build_features
 from tests.support import fill_raw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,11 +61,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_feature_takes_one_column_and_one_entry(project: Path, settings: Settings) -> None:
     fill_raw(settings, {"transactions": ORDERS})
-    transform.build_stages(settings, [D], D, "run")
-    select = ["--select", "feature_registry"]
-    transform.run_dbt(
-        settings, ["build", *select], transform.dbt_variables(settings, [D], D, "run")
-    )
+    build_features(settings, [D], D, "feature_registry")
 
     features = {feature.name: feature for feature in load_features(project)}
     assert set(features) - {feature.name for feature in load_features(ROOT / "dbt_project")} == {
