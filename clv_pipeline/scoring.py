@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
 
 BATCH_ROWS = 100_000
 COLUMNS = {
@@ -15,9 +17,28 @@ COLUMNS = {
     "clv_p10": "p10",
     "clv_p50": "p50",
     "clv_p90": "p90",
+    "clv_low_80": "low_80",
+    "clv_high_80": "high_80",
+    "clv_low_95": "low_95",
+    "clv_high_95": "high_95",
     "probability_purchase": "probability",
     "expected_orders": "orders",
 }
+
+# Standard deviations at the ends of the intervals of totals.
+TOTAL_ENDS = {"low_80": -1.2816, "high_80": 1.2816, "low_95": -1.96, "high_95": 1.96}
+GROUP_SPREAD = 0.1
+TOTAL_COLUMNS = (
+    "cutoff_date",
+    "horizon_days",
+    "group_kind",
+    "group_value",
+    "count_customers",
+    "clv",
+    *TOTAL_ENDS,
+    "model_version",
+    "run_id",
+)
 
 
 class ScoringError(RuntimeError):
@@ -50,8 +71,9 @@ def score_customers(
     -------
     DataFrame
         ``scores.customer_predictions``: customer_id, cutoff_date, horizon_days, clv, clv_p10,
-        clv_p50, clv_p90, probability_purchase, expected_orders, model_version, run_id; sorted by
-        customer and horizon. Values in the reporting currency, all finite.
+        clv_p50, clv_p90, clv_low_80, clv_high_80, clv_low_95, clv_high_95, probability_purchase,
+        expected_orders, model_version, run_id; sorted by customer and horizon. Values in the
+        reporting currency, all finite.
 
     Raises
     ------
@@ -80,6 +102,69 @@ def score_customers(
         parts.append(part)
     found = pd.concat(parts, ignore_index=True)
     return found.assign(model_version=model_version, run_id=run_id)
+
+
+def total_values(
+    model: CLVModel,
+    predictions: pd.DataFrame,
+    groups: pd.DataFrame,
+    run_id: str,
+    model_version: str = "",
+) -> pd.DataFrame:
+    """Add values up over the shop and its groups, with what the totals may be missed by.
+
+    The interval is lognormal: the variance of the logarithm is that of the shop's level, as past
+    cutoffs were missed, plus that of the customers' luck, each on its own, relative to the total.
+    A group may go another way than the shop: ``GROUP_SPREAD`` is added for it.
+
+    Parameters
+    ----------
+    model
+        What serves.
+    predictions
+        Rows of ``scores.customer_predictions`` of one cutoff.
+    groups
+        ``customer_id`` and a column per kind of group; a missing value counts as 'unknown'.
+    run_id, model_version
+        Written into the rows.
+
+    Returns
+    -------
+    DataFrame
+        ``scores.clv_totals``: cutoff_date, horizon_days, group_kind, group_value, count_customers,
+        clv, low_80, high_80, low_95, high_95, model_version, run_id.
+    """
+    if predictions.empty:
+        return pd.DataFrame(columns=TOTAL_COLUMNS)
+    day = pd.Timestamp(predictions["cutoff_date"].iloc[0])
+    rows = predictions.merge(groups, on="customer_id", how="left").assign(all="all")
+    kinds = ["all", *(str(c) for c in groups if c != "customer_id")]
+    parts = []
+    for horizon, found in rows.groupby("horizon_days"):
+        spread, ratio = model.total_error(int(str(horizon)), Cutoff(day.date()))
+        luck = ratio * hurdle_variance(
+            found["clv"].to_numpy(dtype=np.float64),
+            found["probability_purchase"].to_numpy(dtype=np.float64),
+        )
+        for kind in kinds:
+            names = found[kind].astype(object).where(found[kind].notna(), "unknown").astype(str)
+            sums = found.assign(luck=luck).groupby(names.to_numpy())
+            part = sums.agg(
+                count_customers=("clv", "size"), clv=("clv", "sum"), luck=("luck", "sum")
+            )
+            level = spread if kind == "all" else float(np.hypot(spread, GROUP_SPREAD))
+            part = part.rename_axis("group_value").reset_index()
+            parts.append(part.assign(horizon_days=int(str(horizon)), group_kind=kind, level=level))
+    totals = pd.concat(parts, ignore_index=True)
+    clv = totals["clv"].to_numpy(dtype=np.float64)
+    relative = totals["luck"].to_numpy(dtype=np.float64) / np.maximum(clv, 1e-9) ** 2
+    # The logarithm of a lognormal of that relative variance (method of moments).
+    deviation = np.sqrt(totals["level"].to_numpy(dtype=np.float64) ** 2 + np.log1p(relative))
+    for name, reach in TOTAL_ENDS.items():
+        totals[name] = clv * np.exp(reach * deviation)
+    totals = totals.assign(cutoff_date=day, model_version=model_version, run_id=run_id)
+    order = ["horizon_days", "group_kind", "group_value"]
+    return totals.sort_values(order, ignore_index=True)[list(TOTAL_COLUMNS)]
 
 
 def estimate_alive(model: CLVModel, features: pd.DataFrame) -> pd.Series[float] | None:

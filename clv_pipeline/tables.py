@@ -81,6 +81,18 @@ def _reasons(count: int) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+def _intervals(prefix: str, what: str) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            f"{prefix}{side}_{share}",
+            "DOUBLE",
+            f"{end} end of the interval that holds {what} {share} times in 100.",
+        )
+        for share in (80, 95)
+        for side, end in (("low", "Lower"), ("high", "Upper"))
+    )
+
+
 SCORE_TABLES: dict[str, Table] = {
     "customer_predictions": Table(
         "What a customer is predicted to bring over one horizon after one cutoff.",
@@ -92,6 +104,7 @@ SCORE_TABLES: dict[str, Table] = {
             Column("clv_p10", "DOUBLE", "Value that 10 % of the outcomes stay below."),
             Column("clv_p50", "DOUBLE", "Median of the value over the horizon."),
             Column("clv_p90", "DOUBLE", "Value that 90 % of the outcomes stay below."),
+            *_intervals("clv_", "the value of customers, and as often of those who buy"),
             Column("probability_purchase", "DOUBLE", "Probability of at least one order, 0 to 1."),
             Column("expected_orders", "DOUBLE", "Expected number of orders over the horizon."),
             _MODEL_VERSION,
@@ -133,6 +146,21 @@ SCORE_TABLES: dict[str, Table] = {
             Column("confidence", "VARCHAR", "high, medium or low."),
             Column("confidence_reason", "VARCHAR", "Why the confidence is what it is."),
             *_reasons(3),
+            _MODEL_VERSION,
+            _RUN,
+        ),
+    ),
+    "clv_totals": Table(
+        "What all customers, or those of a group, are predicted to bring together over one horizon "
+        "after one cutoff.",
+        (
+            _CUTOFF,
+            _HORIZON,
+            Column("group_kind", "VARCHAR", "What the customers are grouped by; 'all' for none."),
+            Column("group_value", "VARCHAR", "Which group; 'unknown' where nothing is known."),
+            Column("count_customers", "BIGINT", "Customers of the group."),
+            Column("clv", "DOUBLE", "Sum of their expected values, reporting currency."),
+            *_intervals("", "the total, by the luck of customers and the errors of past cutoffs,"),
             _MODEL_VERSION,
             _RUN,
         ),

@@ -12,17 +12,28 @@ from clv_pipeline.models.base import Files, dump_json, load_json, nest, unnest
 from clv_pipeline.models.baselines import RateTimesValueModel
 from clv_pipeline.models.candidates import load_candidate
 from clv_pipeline.models.clusters import BehaviourClusters
-from clv_pipeline.models.coherence import ascending, discounted, finite, hurdle_quantiles
+from clv_pipeline.models.coherence import (
+    ascending,
+    discounted,
+    finite,
+    hurdle_intervals,
+    hurdle_quantiles,
+)
 from clv_pipeline.models.fold import FittedHorizon, history_matrix
 from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.intervals import INTERVALS
 from clv_pipeline.models.panel import Floats
+from clv_pipeline.timeline import Cutoff
 
-ANSWERS = ("value", "p10", "p50", "p90", "probability", "orders")
+BOUNDS = ("p10", "p50", "p90", *INTERVALS)
+ANSWERS = ("value", *BOUNDS, "probability", "orders")
 # No shop's customer is worth more; a float32 that overflowed would be.
 LARGEST_VALUE = 1e12
 LARGEST_COUNT = 1e6
 ENSEMBLE, HISTORY_ONLY, RATE_ONLY = "ensemble", "btyd", "rate_times_aov"
 BRIDGE = "ensemble_extended"
+# Log errors of a level that no past cutoff tells, and of extending one to a longer horizon.
+UNTESTED_SPREAD, BRIDGE_SPREAD = 0.25, 0.15
 
 
 class CLVModel:
@@ -75,8 +86,9 @@ class CLVModel:
         Returns
         -------
         dict
-            ``value``, ``p10``, ``p50``, ``p90``, ``probability``, ``orders``, each of shape
-            (n, horizons): finite, P10 <= P50 <= P90, none falling with the horizon.
+            ``value``, ``p10``, ``p50``, ``p90``, ``low_95``, ``low_80``, ``high_80``,
+            ``high_95``, ``probability``, ``orders``, each of shape (n, horizons): finite, the
+            bounds in that order, none falling with the horizon.
         """
         by_horizon = [self._answer(rows, horizon) for horizon in self.horizons]
         found = {name: np.column_stack([a[name] for a in by_horizon]) for name in ANSWERS}
@@ -87,7 +99,7 @@ class CLVModel:
             found[name] = np.maximum(found[name], 0.0)
         found["orders"] = np.maximum(found["orders"], found["probability"])
         # ascending() is a monotone map, so what was sorted within a horizon stays so.
-        for name in ("value", "p10", "p50", "p90"):
+        for name in ("value", *BOUNDS):
             found[name] = discounted(found[name], self.horizons, self.yearly_discount_rate)
         return found
 
@@ -103,7 +115,7 @@ class CLVModel:
             value = self.simpler_[horizon].predict(X)
             # The bounds belong to the value that is served.
             moved = np.clip(value / np.maximum(answer["value"], 1e-9), 0.0, LARGEST_VALUE)
-            answer |= {name: answer[name] * moved for name in ("p10", "p50", "p90")}
+            answer |= {name: answer[name] * moved for name in BOUNDS}
             answer["value"] = value
         return answer
 
@@ -136,6 +148,24 @@ class CLVModel:
             value, orders = model.predict(X), model.predict_orders(X)
             probability = -np.expm1(-orders)
         return _with_bounds(value, probability, orders)
+
+    def total_error(self, horizon: int, cutoff: Cutoff) -> tuple[float, float]:
+        """Return what a total over a horizon may be missed by.
+
+        Returns
+        -------
+        tuple
+            Standard deviation of the error of the shop's level, on the log scale, from past
+            cutoffs; and what ``coherence.hurdle_variance`` is multiplied by for the luck of each.
+        """
+        if horizon in self.bridged_:
+            spread, ratio = self.total_error(self.bridged_[horizon], cutoff)
+            return float(np.hypot(spread, BRIDGE_SPREAD)), ratio
+        fitted = self.fitted_.get(horizon)
+        if fitted is None:
+            return UNTESTED_SPREAD, 1.0
+        spread = fitted.model_.levels_.forecast(cutoff)["value"].spread
+        return spread, fitted.model_.variance_ratio_
 
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
@@ -189,12 +219,10 @@ def _growth(near: dict[str, Floats], far: dict[str, Floats], name: str) -> Float
 
 def _with_bounds(value: Floats, probability: Floats, orders: Floats) -> dict[str, Floats]:
     value = finite(value, 0.0, LARGEST_VALUE)
-    low, middle, high = hurdle_quantiles(value, finite(probability, 0.0, 1.0)).T
-    return {
+    chance = finite(probability, 0.0, 1.0)
+    bounds = np.hstack([hurdle_quantiles(value, chance), hurdle_intervals(value, chance)])
+    return dict(zip(BOUNDS, bounds.T, strict=True)) | {
         "value": value,
-        "p10": low,
-        "p50": middle,
-        "p90": high,
         "probability": probability,
         "orders": orders,
     }

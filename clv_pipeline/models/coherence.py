@@ -85,6 +85,44 @@ def hurdle_quantiles(
     return np.column_stack(columns)
 
 
+def hurdle_intervals(
+    value: Floats,
+    probability: Floats,
+    coverages: tuple[float, ...] = (0.8, 0.95),
+    log_spread: float = DEFAULT_LOG_SPREAD,
+) -> Floats:
+    """Return intervals of a value that is 0, or else lognormal, where none could be learned.
+
+    0 belongs to an interval unless P(value > 0) is above its coverage; the upper end is then the
+    buyers' quantile at the coverage. The order is that of ``intervals.INTERVALS``.
+
+    Returns
+    -------
+    array
+        Shape (n, 2 * coverages), ascending along each row.
+    """
+    p = np.clip(probability, 1e-9, 1.0)
+    location = np.log(np.maximum(value, 1e-12) / p) - log_spread**2 / 2
+    lows, highs = [], []
+    for coverage in sorted(coverages):
+        likely, tail = p > coverage, (1 - coverage) / 2
+        upper = np.where(likely, ndtri(1 - tail), ndtri(coverage))
+        low = np.where(likely, np.exp(location + log_spread * ndtri(tail)), 0.0)
+        lows.append(np.where(value > 0, low, 0.0))
+        highs.append(np.where(value > 0, np.exp(location + log_spread * upper), 0.0))
+    lowest = np.minimum.accumulate(np.column_stack(lows), axis=1)[:, ::-1]
+    highest = np.maximum.accumulate(np.column_stack(highs), axis=1)
+    return np.maximum.accumulate(np.hstack([lowest, highest]), axis=1)
+
+
+def hurdle_variance(
+    value: Floats, probability: Floats, log_spread: float = DEFAULT_LOG_SPREAD
+) -> Floats:
+    """Return the variance of a value that is 0, or else lognormal: E[y]^2 (exp(s^2) / p - 1)."""
+    p = np.clip(probability, 1e-3, 1.0)
+    return np.asarray(value**2 * (np.exp(log_spread**2) / p - 1), dtype=np.float64)
+
+
 def finite(values: Floats, fallback: Floats | float, largest: float) -> Floats:
     """Return the values with anything not finite replaced, kept within +-``largest``."""
     known = np.where(np.isfinite(values), values, fallback)

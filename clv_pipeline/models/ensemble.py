@@ -27,8 +27,9 @@ from clv_pipeline.models.boosting import (
     SpendModel,
 )
 from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.history import FORECAST
-from clv_pipeline.models.intervals import ConformalBounds
+from clv_pipeline.models.intervals import INTERVALS, ClassIntervals, ConformalBounds
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.seasons import Levels, shift_chance
 
@@ -243,6 +244,10 @@ class HorizonModel:
         Whether the value follows the forecast level; not where buy-till-you-die alone serves.
     bounds_
         The conformal correction of P10, P50 and P90.
+    intervals_
+        Intervals that hold among buyers and among the others.
+    variance_ratio_
+        Squared errors of unseen rows over what ``coherence.hurdle_variance`` expects.
     """
 
     def __init__(self, options: FitOptions) -> None:
@@ -279,10 +284,14 @@ class HorizonModel:
         )
         orders = unseen_target.orders * np.exp(-season.orders)
         self.orders_blend_ = Blend().fit(unseen.orders, orders)
-        answer = self._means(unseen)
-        self.bounds_ = ConformalBounds(QUANTILES).fit(
-            unseen.amounts, answer["probability"], answer["value"], unseen_target.value
-        )
+        answer, actual = self._means(unseen), unseen_target.value
+        known = (unseen.amounts, answer["probability"], answer["value"], actual)
+        self.bounds_ = ConformalBounds(QUANTILES).fit(*known)
+        self.intervals_ = ClassIntervals(QUANTILES).fit(*known)
+        expected = hurdle_variance(answer["value"], answer["probability"]).sum()
+        squares = float(np.sum((actual - answer["value"]) ** 2))
+        ratio = squares / expected if expected > 0 else 1.0
+        self.variance_ratio_ = float(np.clip(ratio, 0.1, 10.0))
         self.level_zero_ = level_zero
         return self
 
@@ -306,14 +315,15 @@ class HorizonModel:
         return found
 
     def predict(self, X: Matrix) -> dict[str, Floats]:
-        """Return ``value``, ``probability``, ``orders``, ``p10``, ``p50``, ``p90`` by row."""
+        """Return ``value``, ``probability``, ``orders``, ``p10`` and so on by row."""
         return self.combine(self.level_zero_.predict(X))
 
     def combine(self, experts: Experts) -> dict[str, Floats]:
         """Blend what the experts say, put the season back, and correct the bounds."""
         found = self._means(experts)
-        bounds = self.bounds_.predict(experts.amounts, found["probability"], found["value"])
-        return found | dict(zip(("p10", "p50", "p90"), bounds.T, strict=True))
+        known = (experts.amounts, found["probability"], found["value"])
+        found |= dict(zip(("p10", "p50", "p90"), self.bounds_.predict(*known).T, strict=True))
+        return found | dict(zip(INTERVALS, self.intervals_.predict(*known).T, strict=True))
 
     def _means(self, experts: Experts) -> dict[str, Floats]:
         _, orders, chance = self.levels_.forecast_rows(experts.cutoff_date)
@@ -333,6 +343,8 @@ class HorizonModel:
             "probability": self.probability_blend_.weights_,
             "orders": self.orders_blend_.weights_,
             "bounds": self.bounds_.to_dict(),
+            "intervals": self.intervals_.to_dict(),
+            "variance_ratio": self.variance_ratio_,
             "levels": self.levels_.to_dict(),
             "has_value_level": self.has_value_level_,
         }
@@ -347,6 +359,8 @@ class HorizonModel:
         model.probability_blend_ = Blend.given(document["probability"])
         model.orders_blend_ = Blend.given(document["orders"])
         model.bounds_ = ConformalBounds.from_dict(document["bounds"])
+        model.intervals_ = ClassIntervals.from_dict(document["intervals"])
+        model.variance_ratio_ = document["variance_ratio"]
         model.levels_ = Levels.from_dict(document["levels"])
         model.has_value_level_ = document["has_value_level"]
         model.level_zero_ = LevelZero.from_files(unnest("level_zero", files))

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clv_pipeline.models.panel import Floats
 
 LEVELS = (0.1, 0.5, 0.9)
+COVERAGES = (0.8, 0.95)
+# Names of what ``ClassIntervals.predict`` returns, in its order.
+INTERVALS = ("low_95", "low_80", "high_80", "high_95")
+# An end is corrected by so much at most; by fewer buyers than these, as all buyers are.
+LARGEST_REACH = 5.0
+FEWEST_BUYERS = 50
 # One past cutoff may correct a bound, or the level, by so much at most.
 LARGEST_FACTOR = 2.0
 # Mean of the values above the highest known quantile, in units of it (lognormal of log spread 1).
@@ -150,6 +157,125 @@ class ConformalBounds:
         bounds.factors_ = tuple(document["factors"])
         bounds.level_ = document["level"]
         return bounds
+
+
+class ClassIntervals:
+    """Intervals that hold for those who buy and for those who do not, each as often as they say.
+
+    A quantile interval of a value that is mostly 0 covers nearly everyone and few of the buyers.
+    These are label-conditional (Mondrian) conformal intervals (Vovk, Gammerman and Shafer 2005,
+    section 4.5): 0 belongs to an interval unless P(buy) is above what ``level`` of the unseen
+    non-buyers had; and among unseen buyers, on either side of that mark, ``level`` lie within. So
+    where 0 belongs to it, the upper end says how much a customer brings *who buys*: it is above 0
+    even for somebody who will hardly do so.
+
+    Parameters
+    ----------
+    levels
+        Levels of the buyers' quantiles that come in.
+    coverages
+        Shares of customers that the intervals are to hold.
+
+    Attributes
+    ----------
+    marks_
+        By coverage: the greatest P(buy) at which 0 belongs to the interval; the factor of the upper
+        end there; the factors of both ends above it.
+    """
+
+    def __init__(self, levels: tuple[float, ...], coverages: tuple[float, ...] = COVERAGES) -> None:
+        self.levels = levels
+        self.coverages = coverages
+
+    def fit(self, amounts: Floats, probability: Floats, value: Floats, actual: Floats) -> Self:
+        """Learn the marks from rows that no model has seen.
+
+        Parameters
+        ----------
+        amounts
+            Quantiles of a buyer's value, shape (n, k).
+        probability
+            P(value > 0), shape (n,).
+        value
+            Expected value, shape (n,).
+        actual
+            What came to pass, shape (n,).
+        """
+        level = _bounded(float(actual.sum()) / max(float(value.sum()), 1e-9))
+        buys = actual > 0
+        self.marks_ = {}
+        for coverage in self.coverages:
+            mark = 1.0
+            if (~buys).any():
+                mark = float(np.quantile(probability[~buys], coverage, method="higher"))
+            one_sided, low, high = self._ends(amounts, probability, value, coverage)
+            likely = probability > mark
+
+            def factor(
+                end: Floats, share: float, among: NDArray[np.bool_], level: float = level
+            ) -> float:
+                rows = buys & among if (buys & among).sum() >= FEWEST_BUYERS else buys
+                if not rows.any():
+                    return 1.0
+                ratio = actual[rows] / (end[rows] * level)
+                found = float(np.quantile(ratio, share, method="higher"))
+                return float(np.clip(found, 1 / LARGEST_REACH, LARGEST_REACH))
+
+            tail = (1 - coverage) / 2
+            self.marks_[coverage] = (
+                mark,
+                factor(one_sided, coverage, ~likely),
+                factor(low, tail, likely),
+                factor(high, 1 - tail, likely),
+            )
+        return self
+
+    def predict(self, amounts: Floats, probability: Floats, value: Floats) -> Floats:
+        """Return the lower ends, widest interval first, then the upper ends, narrowest first.
+
+        Returns
+        -------
+        array
+            Shape (n, 2 * coverages), ascending along each row.
+        """
+        lows, highs = [], []
+        for coverage in sorted(self.coverages):
+            mark, reach, below, above = self.marks_[coverage]
+            one_sided, low, high = self._ends(amounts, probability, value, coverage)
+            likely = probability > mark
+            lows.append(np.where(likely, below * low, 0.0))
+            highs.append(np.where(likely, above * high, reach * one_sided))
+        lowest = np.minimum.accumulate(np.column_stack(lows), axis=1)[:, ::-1]
+        highest = np.maximum.accumulate(np.column_stack(highs), axis=1)
+        return np.maximum.accumulate(np.hstack([lowest, highest]), axis=1)
+
+    def _ends(
+        self, amounts: Floats, probability: Floats, value: Floats, coverage: float
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return a buyer's quantiles at the coverage and at both ends of the central interval."""
+        levels = np.array(self.levels)
+        buyer = np.maximum(value, 1e-9) / np.clip(probability, 1e-9, 1.0)
+        scaled = amounts * (buyer / implied_mean(amounts, levels))[:, None]
+        everyone = np.ones(len(amounts))
+        tail = (1 - coverage) / 2
+        one_sided, low, high = (
+            mixture_quantile(scaled, levels, everyone, level)
+            for level in (coverage, tail, 1 - tail)
+        )
+        return one_sided, low, high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        marks = {str(coverage): list(marks) for coverage, marks in self.marks_.items()}
+        return {"levels": list(self.levels), "marks": marks}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read what ``to_dict`` gave."""
+        marks = {float(c): tuple(m) for c, m in document["marks"].items()}
+        found = cls(tuple(document["levels"]), tuple(marks))
+        found.marks_ = {c: (m[0], m[1], m[2], m[3]) for c, m in marks.items()}
+        return found
 
 
 def _bounded(factor: float) -> float:

@@ -22,8 +22,9 @@ from clv_pipeline.warehouse import open_published, read_frame
 PREDICTIONS = dg.AssetKey(["scores", "customer_predictions"])
 STANDING = dg.AssetKey(["scores", "customer_standing"])
 ACTIONS = dg.AssetKey(["scores", "segment_actions"])
+TOTALS = dg.AssetKey(["scores", "clv_totals"])
 PUBLISHED = dg.AssetKey("published_tables")
-SCORING_ASSETS = (PREDICTIONS, STANDING, ACTIONS, PUBLISHED)
+SCORING_ASSETS = (PREDICTIONS, STANDING, ACTIONS, TOTALS, PUBLISHED)
 CHAMPION = dg.AssetKey("champion_model")
 FEATURES = dg.AssetKey(["features", "customer_features"])
 PUBLISHED_GATE = "published_gate"
@@ -91,6 +92,27 @@ def build_scoring_assets(
         )
 
     @stage_asset(
+        key=TOTALS,
+        deps=[PREDICTIONS, STANDING, FEATURES],
+        group="scoring",
+        kinds={"python", "duckdb"},
+        description="What all customers, each segment and each country are predicted to bring, "
+        "with intervals of the totals.",
+        partitions=partitions,
+    )
+    def clv_totals(
+        context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult[Any]:
+        with explained():
+            totals = serving.total(project.settings, run_cutoff(context))
+        return dg.MaterializeResult(
+            metadata={
+                **describe_rows(len(totals), f"{len(totals)} totals of groups of customers"),
+                "preview": preview(totals, rows=20),
+            }
+        )
+
+    @stage_asset(
         key=PUBLISHED,
         deps=marts,
         group="publication",
@@ -150,7 +172,13 @@ def build_scoring_assets(
             }
         )
 
-    return [customer_predictions, customer_standing, segment_actions, published_tables]
+    return [
+        customer_predictions,
+        customer_standing,
+        segment_actions,
+        clv_totals,
+        published_tables,
+    ]
 
 
 def _show_predictions(predictions: Any) -> dict[str, Any]:

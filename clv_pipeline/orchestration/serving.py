@@ -104,6 +104,25 @@ def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     return standing
 
 
+def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
+    """Add the values of a cutoff up by segment and country, and keep it in ``scores``."""
+    from clv_pipeline.models import store
+    from clv_pipeline.scoring import total_values
+
+    predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
+    standing = _read_cutoff(settings, "scores.customer_standing", cutoff)
+    features = _read_cutoff(settings, "features.customer_features", cutoff)
+    version, run_id = (str(predictions[name].iloc[0]) for name in ("model_version", "run_id"))
+    model, _ = store.load_model(settings.paths.models, version)
+    groups = standing[["customer_id", "segment"]].merge(
+        features[["customer_id", "country"]], on="customer_id", how="left"
+    )
+    totals = total_values(model, predictions, groups, run_id, version)
+    with open_warehouse(settings) as connection:
+        replace_rows(connection, "scores.clv_totals", totals, {"cutoff_date": cutoff.day})
+    return totals
+
+
 def explain_drivers(settings: Settings, cutoff: Cutoff) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Say what drives the values of a cutoff, and keep it in ``scores``.
 
@@ -148,6 +167,7 @@ def write_actions(settings: Settings) -> pd.DataFrame:
 
 def publish_cutoff(settings: Settings, cutoff: Cutoff, run_id: str) -> PublicationOutcome:
     """Publish, unless a gate's newest results or the audit of the new version speak against it."""
+    from clv_pipeline.serving.publishing import add_online_store, finish_publication
     from data_quality.gates import record_results, run_gate
 
     refusal = find_refusal(settings, cutoff)
@@ -161,7 +181,10 @@ def publish_cutoff(settings: Settings, cutoff: Cutoff, run_id: str) -> Publicati
         return None if report.is_passed else report.sentence
 
     try:
-        published = publish(settings, run_id, cutoff, audit)
+        published = publish(
+            settings, run_id, cutoff, audit, lambda folder: add_online_store(settings, folder)
+        )
+        finish_publication(settings, published.version)
     except PublicationRefusedError as error:
         return PublicationOutcome(gate=found[0] if found else None, refusal=str(error))
     finally:

@@ -16,6 +16,10 @@ _MEASURES = (
     "clv_p10",
     "clv_p50",
     "clv_p90",
+    "clv_low_80",
+    "clv_high_80",
+    "clv_low_95",
+    "clv_high_95",
     "probability_purchase",
     "expected_orders",
 )
@@ -60,6 +64,14 @@ def predictions(run: Run) -> Suite:
                 f"clv_p10 <= clv_p50 + {TOLERANCE} AND clv_p50 <= clv_p90 + {TOLERANCE}",
                 "do not have P10 <= P50 <= P90",
                 "clv_p50",
+            ),
+            each_row(
+                "intervals_nested",
+                f"clv_low_95 <= clv_low_80 + {TOLERANCE} "
+                f"AND clv_low_80 <= clv_high_80 + {TOLERANCE} "
+                f"AND clv_high_80 <= clv_high_95 + {TOLERANCE}",
+                "do not have the interval of 80 % within that of 95 %",
+                "clv_low_80",
             ),
             each_row(
                 "monotone_in_horizon",

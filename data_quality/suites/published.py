@@ -21,6 +21,7 @@ TABLES = (
     "customer_clv",
     "customer_clv_history",
     "segment_profile",
+    "clv_totals",
     "model_leaderboard",
     "backtest_metrics",
     "calibration",

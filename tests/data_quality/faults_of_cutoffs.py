@@ -143,6 +143,8 @@ PREDICTIONS = [
             ("clv_p10", "NULL"),
             ("clv_p50", "'nan'"),
             ("clv_p90", "'inf'"),
+            ("clv_low_80", "NULL"),
+            ("clv_high_95", "'inf'"),
             ("probability_purchase", "NULL"),
             ("expected_orders", "'-inf'"),
         )
@@ -160,6 +162,7 @@ PREDICTIONS = [
         for change, name, says in (
             ("clv_p10 = clv_p50 + 1", "quantiles_ordered", "do not have P10 <= P50 <= P90"),
             ("clv_p90 = clv_p50 - 1", "quantiles_ordered", "do not have P10 <= P50 <= P90"),
+            ("clv_low_95 = clv_low_80 + 1", "intervals_nested", "within that of 95 %"),
             ("clv = 1e5", "monotone_in_horizon", "less value over a longer horizon"),
             ("clv = -1", "not_negative", "say a negative value"),
             ("probability_purchase = 1.1", "is_probability", "a probability outside of 0 to 1"),

@@ -237,6 +237,8 @@ def _score(connection: duckdb.DuckDBPyConnection) -> None:
             f"abs(sum_value_90d) * {share} * 0.2 AS clv_p10, "
             f"abs(sum_value_90d) * {share} * 0.8 AS clv_p50, "
             f"abs(sum_value_90d) * {share} * 2 AS clv_p90, "
+            "0.0 AS clv_low_95, clv_p10 AS clv_low_80, clv_p90 AS clv_high_80, "
+            "clv_p90 + 1 AS clv_high_95, "
             f"1 - exp(-{horizon} / (10.0 + days_since_last_order)) AS probability_purchase, "
             f"count_orders_90d * {share} AS expected_orders, 'model 1' AS model_version, "
             "'run 2' AS run_id FROM features.customer_features WHERE cutoff_date = '2024-05-31'"
@@ -271,7 +273,7 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE clv.segment_profile AS SELECT segment, count(*) AS count_customers "
         "FROM scores.customer_standing GROUP BY 1"
     )
-    for name in ("model_leaderboard", "backtest_metrics", *EVALUATION_TABLES):
+    for name in ("clv_totals", "model_leaderboard", "backtest_metrics", *EVALUATION_TABLES):
         connection.execute(f"CREATE TABLE clv.{name} AS FROM scores.{name}")
     connection.execute("CREATE TABLE clv.matured_predictions (cutoff_date DATE, run_id VARCHAR)")
     connection.execute("CREATE TABLE clv.feature_registry (cutoff_date DATE, run_id VARCHAR)")

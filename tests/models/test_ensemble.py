@@ -9,7 +9,13 @@ from scipy import optimize, stats
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
 from clv_pipeline.models.ensemble import Blend, _losses, _simplex
-from clv_pipeline.models.intervals import ConformalBounds, implied_mean, mixture_quantile
+from clv_pipeline.models.intervals import (
+    INTERVALS,
+    ClassIntervals,
+    ConformalBounds,
+    implied_mean,
+    mixture_quantile,
+)
 from clv_pipeline.models.panel import Matrix, Target
 
 OPTIONS = FitOptions(30, trees=60, depth=3, learning_rate=0.2)
@@ -179,3 +185,35 @@ def test_bounds_hold_on_rows_like_those_they_were_corrected_on(missed):
     np.testing.assert_array_equal(
         again.predict(amounts, p, value), bounds.predict(amounts, p, value)
     )
+
+
+@pytest.mark.parametrize("spoilt", [1.0, 2.0])
+def test_intervals_hold_overall_and_among_those_who_buy(spoilt):
+    rng = np.random.default_rng(5)
+    p, amounts, value, actual = draw_hurdle(rng, 30_000)
+    # Chances that are mostly small, as in a shop; quantiles that may be wrong by a factor.
+    p = p**2
+    actual = np.where(rng.uniform(size=len(p)) < np.sqrt(p), actual, 0.0)
+    fit, new = slice(0, 10_000), slice(10_000, None)
+    value = value * np.sqrt(p)
+    model = ClassIntervals(LEVELS).fit(spoilt * amounts[fit], p[fit], value[fit], actual[fit])
+    found = model.predict(spoilt * amounts[new], p[new], value[new])
+    assert (np.diff(found, axis=1) >= 0).all()
+    ends = dict(zip(INTERVALS, found.T, strict=True))
+    buys = actual[new] > 0
+    for name, coverage in (("80", 0.8), ("95", 0.95)):
+        inside = (ends[f"low_{name}"] <= actual[new]) & (actual[new] <= ends[f"high_{name}"])
+        for kind in (np.ones_like(buys), buys, ~buys):
+            assert inside[kind].mean() == pytest.approx(coverage, abs=0.02)
+    again = ClassIntervals.from_dict(model.to_dict())
+    np.testing.assert_array_equal(
+        again.predict(amounts, p, value), model.predict(amounts, p, value)
+    )
+
+
+def test_intervals_of_a_handful_are_finite():
+    amounts = np.tile(np.exp(stats.norm.ppf(LEVELS)), (4, 1))
+    p, value = np.array([0.1, 0.5, 0.9, 1.0]), np.array([1.0, 2.0, 3.0, 0.0])
+    for actual in (np.zeros(4), np.ones(4), np.array([0.0, 5.0, 0.0, 1.0])):
+        found = ClassIntervals(LEVELS).fit(amounts, p, value, actual).predict(amounts, p, value)
+        assert np.isfinite(found).all() and (found >= 0).all()

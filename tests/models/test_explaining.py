@@ -205,7 +205,9 @@ def test_products_and_links_add_up(base, some, other_base, others):
     assert both.base == pytest.approx(base * other_base)
     grown = a.through(np.exp)
     np.testing.assert_allclose(grown.total, np.exp(a.total), rtol=1e-6)
-    assert (np.sign(grown.effects) == np.sign(a.effects)).all()
+    # Effects next to nothing may vanish in the product with the slope.
+    clear = np.abs(a.effects) > 1e-200
+    assert (np.sign(grown.effects) == np.sign(a.effects))[clear].all()
 
 
 def test_every_feature_that_a_model_reads_has_a_concept():

@@ -6,7 +6,9 @@
 
 {%- set horizons = var('horizons') %}
 {%- set measures = [
-    'clv', 'clv_p10', 'clv_p50', 'clv_p90', 'probability_purchase', 'expected_orders',
+    'clv', 'clv_p10', 'clv_p50', 'clv_p90',
+    'clv_low_80', 'clv_high_80', 'clv_low_95', 'clv_high_95',
+    'probability_purchase', 'expected_orders',
 ] %}
 
 -- noqa: disable=LT02
