@@ -39,6 +39,7 @@ def publish(
     run_id: str,
     cutoff: Cutoff,
     audit: Callable[[Path], str | None],
+    add: Callable[[Path], object] | None = None,
 ) -> PublishReport:
     """Export every mart into a new version, audit that version, and point readers at it.
 
@@ -50,6 +51,8 @@ def publish(
         Name the version.
     audit
         Called with the new ``clv.duckdb``; returns a sentence when it must not be published.
+    add
+        Called with the new folder before the audit; writes what else belongs to the version.
 
     Raises
     ------
@@ -62,6 +65,8 @@ def publish(
         raise PublicationRefusedError("There are no marts to publish: the dbt marts did not run.")
     try:
         rows = export_tables(settings, PUBLISHED_SCHEMA, tables, version)
+        if add is not None:
+            add(version)
         refusal = audit(version / settings.paths.published_database.name)
     except BaseException:
         shutil.rmtree(version, ignore_errors=True)

@@ -14,6 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 from clv_pipeline.features.registry import Feature, RegistryError, load_features
+from clv_pipeline.serving import parity
+from clv_pipeline.serving.fresh import FILE as FRESH_FILE
+from clv_pipeline.serving.publishing import open_version
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, quote_literal
@@ -28,7 +31,7 @@ from data_quality.results import (
     record_results,
 )
 from data_quality.rules import Rule, Suite
-from data_quality.suites import as_of, features, predictions, published, raw, staging
+from data_quality.suites import as_of, features, online, predictions, published, raw, staging
 from data_quality.suites import leakage as suspects
 from data_quality.suites.run import Run
 
@@ -114,6 +117,7 @@ class _Inspection:
         self.pseudonymize = pseudonymize
         self.findings: list[Finding] = []
         self.reference: pa.Table | None = None
+        self.database: Path | None = None
         self.training_reference: pa.Table | None = None
         self.health: pa.Table | None = None
 
@@ -136,9 +140,12 @@ class _Inspection:
 
     def check_published(self) -> None:
         self._check(*published.suites(self.run))
+        if self.database is not None and (self.database.parent / FRESH_FILE).exists():
+            self._attempt(online.TABLE, "online_equals_offline", self._compare_online)
 
     def attach(self, database: Path) -> bool:
         """Attach the candidate publication; whether it could be opened."""
+        self.database = database
         try:
             self.connection.execute(
                 f"ATTACH {quote_literal(str(database))} AS {published.PUBLICATION} (READ_ONLY)"
@@ -166,6 +173,15 @@ class _Inspection:
             sample = recomputing.compare_sample(self.connection, self.run.settings, cutoff)
             suite = suspects.recomputed(self.run, "recomputed", is_training_cutoff=is_training)
             self._check_frame("recomputed", sample, suite)
+
+    def _compare_online(self) -> None:
+        folder = self.database.parent if self.database is not None else Path()
+        store = open_version(self.run.settings, folder)
+        try:
+            frame = parity.compare(self.connection, store, folder, self.run.cutoff)
+        finally:
+            store.close()
+        self._check_frame("compared", frame, online.equality(self.run, "compared"))
 
     def _cutoffs_to_recompute(self) -> list[tuple[pd.Timestamp, bool]]:
         rows = self.connection.execute(
