@@ -168,7 +168,6 @@ def write_actions(settings: Settings) -> pd.DataFrame:
 def publish_cutoff(settings: Settings, cutoff: Cutoff, run_id: str) -> PublicationOutcome:
     """Publish, unless a gate's newest results or the audit of the new version speak against it."""
     from clv_pipeline.serving.publishing import add_online_store, finish_publication
-    from clv_pipeline.serving.publishing import add_online_store, finish_publication
     from data_quality.gates import record_results, run_gate
 
     refusal = find_refusal(settings, cutoff)
