@@ -1,6 +1,22 @@
 {# Incremental by user: a user's rows are rewritten when, and only when, what they are made of
    changed. No watermark: whatever interrupted or repeated run came before, the next one is right. #}
 
+{# What lines add on the day they become known, and take away on the day they are superseded. #}
+{% macro known_changes(lines) -%}
+    select
+        *,
+        known_from_date as known_date,
+        1 as sign
+    from {{ lines }}
+    union all
+    select
+        *,
+        known_to_date as known_date,
+        -1 as sign
+    from {{ lines }}
+    where known_to_date is not null
+{%- endmacro %}
+
 {# What each user's rows are made of now, as one number. #}
 {% macro user_states(relation) -%}
     select

@@ -256,6 +256,22 @@ def test_every_feature_lies_in_the_range_that_it_says(
         assert [name for name, count in zip(names, broken, strict=True) if count] == []
 
 
+def test_no_feature_is_computed_twice(built: tuple[dict[str, Frame], Frame]) -> None:
+    """On random customers no two features agree everywhere, under whatever names."""
+    _, features = built
+    seen_before: dict[tuple[str, ...], str] = {}
+    compared = 0
+    for feature in load_features():
+        values = features[feature.name].astype(str)
+        if values.value_counts(dropna=False).max() > len(values) - 25:  # hardly anybody differs
+            continue
+        content = tuple(values)
+        assert content not in seen_before, f"{feature.name} is {seen_before.get(content)} again"
+        seen_before[content] = feature.name
+        compared += 1
+    assert compared > 80
+
+
 def test_a_signal_without_its_input_is_missing_and_all_else_works(home: Settings) -> None:
     orders = random_rows()["transactions"][["user_id", "ts", "amount", "is_refund"]]
     rebuild(home, {"transactions": orders}, CUTOFFS[-1:], CUTOFFS[-1])

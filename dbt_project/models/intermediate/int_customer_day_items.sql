@@ -26,18 +26,7 @@ with lines as (
 ),
 
 changes as (
-    select
-        *,
-        known_from_date as known_date,
-        1 as sign
-    from lines
-    union all
-    select
-        *,
-        known_to_date as known_date,
-        -1 as sign
-    from lines
-    where known_to_date is not null
+    {{ known_changes('lines') }}
 ),
 
 states as (

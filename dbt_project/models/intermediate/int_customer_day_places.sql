@@ -24,24 +24,7 @@ with lines as (
 ),
 
 changes as (
-    select
-        user_id,
-        activity_date,
-        country,
-        channel,
-        known_from_date as known_date,
-        1 as sign
-    from lines
-    union all
-    select
-        user_id,
-        activity_date,
-        country,
-        channel,
-        known_to_date as known_date,
-        -1 as sign
-    from lines
-    where known_to_date is not null
+    {{ known_changes('lines') }}
 ),
 
 states as (

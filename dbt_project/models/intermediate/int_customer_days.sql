@@ -22,20 +22,8 @@ with lines as (
         and {{ only_new_users('lines') }}
 ),
 
--- What a line adds on the day it becomes known, and takes away on the day it is superseded.
 changes as (
-    select
-        *,
-        known_from_date as known_date,
-        1 as sign
-    from lines
-    union all
-    select
-        *,
-        known_to_date as known_date,
-        -1 as sign
-    from lines
-    where known_to_date is not null
+    {{ known_changes('lines') }}
 ),
 
 states as (
