@@ -248,6 +248,8 @@ def _allowed(part: Mapping[str, Any]) -> str:
         return "date"
     if kind == "string" and part.get("maxLength"):
         return f"text of {part['maxLength']}"
+    if kind == "boolean":
+        return "true or false"
     words = {"integer": "whole number", "number": "number", "string": "text", "null": ""}
     return " ".join(filter(None, (words[kind], _bounds(part))))
 

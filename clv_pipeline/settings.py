@@ -197,6 +197,10 @@ class ModelSettings(_Section):
     learning_rate: float = Field(
         default=0.08, gt=0, le=1, description="Of the boosted models. `clv tune` searches it."
     )
+    neural: bool = Field(
+        default=False,
+        description="Compare neural models, too. They need PyTorch: the extra `neural`.",
+    )
     left_out_features: tuple[str, ...] = Field(
         default=(), description="Features that models do not read, as `clv tune` may propose."
     )

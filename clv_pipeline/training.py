@@ -217,7 +217,7 @@ def train_challenger(
         If there are too few customers, or no horizon and no purchase history can be learned from.
     """
     tell = progress or (lambda text, share: None)
-    panel = Panel(panel.features, _known_labels(panel, as_of), features)
+    panel = Panel(panel.features, _known_labels(panel, as_of), features, panel.days)
     _check_customers(panel, as_of)
     histories = Histories(panel, settings.model.seed)
     first_day = panel.cutoffs[0].day - timedelta(days=settings.cadence.min_history_days - 1)

@@ -153,13 +153,22 @@ def run_fold(
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
     probability.setdefault("tweedie", probability["hurdle"])
     for candidate in CANDIDATES:
+        if candidate.is_neural and not options.neural:
+            continue
         if candidate.is_slow and not with_slow:
             continue
         try:
             # A purchase history needs no labels: it is fitted on what was known at the cutoff.
             source = X if candidate.is_label_free else train
-            model = candidate.make(options).fit(source, seen_target)
+            model: Any = candidate.make(options)
+            if candidate.reads_days:
+                if bench.panel.days is None:
+                    continue
+                model.with_days(bench.panel.days)
+            model.fit(source, seen_target)
             value[candidate.name] = model.predict(X)
+            if candidate.is_neural:
+                probability[candidate.name] = model.predict_probability(X)
         except FitError:
             continue
     return FoldResult(

@@ -60,6 +60,8 @@ class FitOptions:
         Most rows that a boosted model sees; a larger panel is sampled.
     clusters
         Of K-means.
+    neural
+        Whether neural candidates take part.
     giant_multiple
         Of the 99.5 % quantile of a label window, above which a label is capped in training.
     """
@@ -75,6 +77,7 @@ class FitOptions:
     max_quantile_rows: int = 20_000
     clusters: int = 6
     giant_multiple: float = 20.0
+    neural: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings, horizon_days: int) -> FitOptions:
@@ -89,6 +92,7 @@ class FitOptions:
             learning_rate=model.learning_rate,
             max_rows=model.max_training_rows,
             clusters=model.clusters,
+            neural=model.neural,
             giant_multiple=model.giant_multiple,
         )
 

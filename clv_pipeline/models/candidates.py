@@ -15,6 +15,8 @@ from clv_pipeline.models.baselines import (
     SampledRegressor,
 )
 from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.neural.gru import GRUModel
+from clv_pipeline.models.neural.ziln import ZILNModel
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Candidate:
         Left out of older backtest folds unless ``model.candidates`` is ``full``.
     is_label_free
         Fitted on the features of the cutoff that it predicts, since it needs no labels.
+    is_neural
+        Takes part where ``model.neural`` is on; needs PyTorch.
+    reads_days
+        Reads the purchases one by one, by ``with_days``; left out where the panel has none.
     """
 
     name: str
@@ -43,6 +49,8 @@ class Candidate:
     load: Callable[[Files], ServableModel] | None = None
     is_slow: bool = False
     is_label_free: bool = False
+    is_neural: bool = False
+    reads_days: bool = False
 
 
 def _history(purchases: str, first_order: bool) -> Callable[[FitOptions], ValueModel]:
@@ -75,6 +83,8 @@ CANDIDATES: tuple[Candidate, ...] = (
     Candidate("random_forest", _sampled("random_forest", 10_000), 9, is_slow=True),
     Candidate("svm", _sampled("svm", 3_000), 10, is_slow=True),
     Candidate("mlp", _sampled("mlp", 10_000), 11, is_slow=True),
+    Candidate("ziln", ZILNModel, 16, ZILNModel.from_files, is_slow=True, is_neural=True),
+    Candidate("gru", GRUModel, 17, is_slow=True, is_neural=True, reads_days=True),
 )
 # Parts of the ensemble, fitted with it; they stand in the leaderboard under these names.
 PARTS: dict[str, int] = {"btyd": 5, "btyd_seasonal": 6, "hurdle": 12, "tweedie": 13, "poisson": 14}

@@ -249,11 +249,15 @@ class Panel:
         ``label_orders``, ``has_purchase``.
     columns
         The registered features.
+    days
+        Order days as they were known at each cutoff, where a model reads them one by one:
+        ``customer_id``, ``cutoff_date``, ``activity_date``, ``value``.
     """
 
     features: pd.DataFrame
     labels: pd.DataFrame
     columns: tuple[Feature, ...]
+    days: pd.DataFrame | None = None
 
     @classmethod
     def build(

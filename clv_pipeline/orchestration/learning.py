@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -103,6 +103,8 @@ def train(
     columns = leave_out(find_service(settings).inputs, settings.model.left_out_features)
     features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
     panel = Panel.build(features, labels, columns)
+    if settings.model.neural:
+        panel = replace(panel, days=read_order_days(settings, panel.cutoffs))
     result = train_challenger(settings, columns, panel, cutoff, run_id, tell)
     decision = decide_challenger(result)
     manifest = {
@@ -229,3 +231,31 @@ def read_features(
     return read_frame(
         connection, f"SELECT {columns} FROM features.customer_features {where}", parameters
     )
+
+
+def read_order_days(settings: Settings, cutoffs: tuple[Cutoff, ...]) -> pd.DataFrame:
+    """Read each customer's order days as they were known at each cutoff.
+
+    The twin of the macro ``days_at_cutoffs``, for models that read purchases one by one.
+    """
+    with open_warehouse(settings, read_only=True) as connection:
+        return read_frame(connection, _ORDER_DAYS, [[cutoff.day for cutoff in cutoffs]])
+
+
+_ORDER_DAYS = """
+SELECT
+    coalesce(owners.customer_id, days.user_id) AS customer_id,
+    cutoffs.cutoff_date,
+    days.activity_date,
+    CAST(sum(days.delta_value) AS DOUBLE) AS value
+FROM intermediate.int_customer_days AS days
+INNER JOIN (SELECT unnest(?) AS cutoff_date) AS cutoffs
+    ON days.activity_date <= cutoffs.cutoff_date AND days.known_date <= cutoffs.cutoff_date
+LEFT JOIN intermediate.int_account_owners AS owners
+    ON
+        days.user_id = owners.user_id
+        AND owners.valid_from_date <= cutoffs.cutoff_date
+        AND (owners.valid_to_date IS NULL OR cutoffs.cutoff_date < owners.valid_to_date)
+GROUP BY 1, 2, 3
+HAVING sum(days.delta_count_orders) > 0
+"""
