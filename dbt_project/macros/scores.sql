@@ -39,11 +39,10 @@
     / nullif(count({{ number }}) filter (where {{ condition }}), 0)
 {%- endmacro %}
 
-{# A column of one horizon: clv_90d, clv_90d_p10, probability_purchase_90d. #}
+{# A column of one horizon: clv_90d, clv_90d_p10, clv_90d_low_80, probability_purchase_90d. #}
 {% macro horizon_column(measure, days) -%}
-    {% set parts = measure.split('_p') %}
-    {%- if measure.startswith('clv_p') -%}
-        clv_{{ days }}d_p{{ parts[1] }}
+    {%- if measure.startswith('clv_') -%}
+        clv_{{ days }}d_{{ measure[4:] }}
     {%- else -%}
         {{ measure }}_{{ days }}d
     {%- endif %}
