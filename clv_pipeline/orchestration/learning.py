@@ -186,6 +186,8 @@ def read_panel(
     days = [cutoff.day for cutoff in cutoffs]
     where = "WHERE list_contains(?, cutoff_date)"
     with open_warehouse(settings, read_only=True) as connection:
+        if not has_table(connection, "features", "customer_features"):
+            raise LearningError("There are no features yet: run the job 'training'.")
         features = read_features(connection, where, [days], _read_names(settings, columns))
         labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", [days])
     missing = set(days) - set(features["cutoff_date"].dt.date)
