@@ -109,7 +109,7 @@ def publish_queries(connection: duckdb.DuckDBPyConnection, path: Path, cutoff: C
     columns = ", ".join(f"({query}) AS {name}" for name, query in flags.items())
     kinds = _KINDS.format(items=_ITEMS, owners="intermediate.int_account_owners")
     tables: dict[str, tuple[str, Mapping[str, Any]]] = {
-        "queries": ("SELECT * FROM ops.feature_queries", {}),
+        "queries": ("SELECT * EXCLUDE (definition) FROM ops.feature_queries", {}),
         "described": ("SELECT $day::DATE AS cutoff_date", day),
         "seen": (f"SELECT {columns}", day),
         "kinds": (kinds, day),
@@ -291,8 +291,8 @@ class FreshFeatures:
             f"""
             INSERT INTO raw.exchange_rates BY NAME
             SELECT days.day, rates.* EXCLUDE (day) FROM (
-                SELECT DISTINCT upper(trim(currency)) AS code, ts::DATE + offset AS day
-                FROM raw.transactions, (VALUES (-1), (0), (1)) AS offsets(offset)
+                SELECT DISTINCT upper(trim(currency)) AS code, ts::DATE + shift AS day
+                FROM raw.transactions, (VALUES (-1), (0), (1)) AS shifts(shift)
             ) AS days
             ASOF JOIN (
                 SELECT * FROM raw.exchange_rates QUALIFY row_number() OVER (

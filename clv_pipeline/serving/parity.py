@@ -127,9 +127,11 @@ def read_raw(connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]) -> 
         "SELECT * FROM ops.text_scores SEMI JOIN "
         f"(SELECT _file_id, _row_number FROM raw.texts WHERE {own}) USING (_file_id, _row_number)"
     )
-    found = {name: connection.execute(sql, asked).to_arrow_table() for name, sql in queries.items()}
+    found = {
+        name: connection.sql(sql, params=asked).to_arrow_table() for name, sql in queries.items()
+    }
     for name in ("raw.account_merges", "ops.text_basis"):
-        found[name] = connection.execute(f"SELECT * FROM {name}").to_arrow_table()
+        found[name] = connection.sql(f"SELECT * FROM {name}").to_arrow_table()
     return found
 
 
