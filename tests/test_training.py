@@ -12,6 +12,8 @@ import pytest
 
 from clv_pipeline.evaluation.backtest import LEADERBOARD_MEASURES, dump_forecasts
 from clv_pipeline.models import store
+from clv_pipeline.models.btyd.fitting import FitError
+from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Panel
 from clv_pipeline.scoring import ScoringError, score_customers
 from clv_pipeline.settings import build_settings
@@ -121,6 +123,9 @@ def test_the_leaderboard_holds_every_candidate(trained):
         "random_forest",
         "svm",
         "mlp",
+        "squared",
+        "absolute",
+        "median",
         "hurdle",
         "tweedie",
         "poisson",
@@ -366,3 +371,20 @@ def test_a_champion_of_another_day_is_asked_only_what_it_had_not_learned(tmp_pat
     asked = [(f.horizon_days, str(f.evaluation)) for f in second.champion_backtest]
     assert asked == [(30, "1998-05-31")]
     assert decide_challenger(second).comparisons
+
+
+def test_a_failed_fit_is_said_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def fail(self, X, y=None):
+        raise FitError("pareto_nbd could not be fitted. The search stopped short.")
+
+    monkeypatch.setattr(HistoryModel, "fit", fail)
+    settings = make(tmp_path, value={"horizons": [90]})
+    panel = panel_for(settings, small_cdnow(500))
+    result = train_challenger(settings, panel.columns, panel, AS_OF, "r")
+    assert any("No purchase history at 1998-06-30" in note for note in result.notes)
+    assert any("search stopped short" in note for note in result.notes)
+    assert not {"btyd", "bg_nbd", "pareto_nbd"} & set(result.leaderboard["model"])
+    assert decide_challenger(result).promote
+    rows = panel.for_cutoffs([AS_OF]).features
+    found = score_customers(result.model, rows, settings, "r")
+    assert np.isfinite(found["clv"]).all() and found["clv"].sum() > 0
