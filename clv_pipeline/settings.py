@@ -277,7 +277,7 @@ class GateSettings(_Section):
         default=0.25, description="Share of the features that may have moved."
     )
     max_null_rise: Share = Field(
-        default=0.3,
+        default=0.5,
         description="How much more of the customers may lack a feature than in training.",
     )
     max_feature_age_days: int = Field(
