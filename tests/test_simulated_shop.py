@@ -99,6 +99,10 @@ def _beside_truth(shop: Shop, settings: Settings, horizon: int) -> pd.DataFrame:
             clv_{horizon}d_p10 AS p10,
             clv_{horizon}d_p50 AS p50,
             clv_{horizon}d_p90 AS p90,
+            clv_{horizon}d_low_80 AS low_80,
+            clv_{horizon}d_high_80 AS high_80,
+            clv_{horizon}d_low_95 AS low_95,
+            clv_{horizon}d_high_95 AS high_95,
             probability_purchase_{horizon}d AS probability_purchase,
             expected_orders_{horizon}d AS orders,
             published.p_alive AS published_p_alive,
@@ -151,7 +155,9 @@ def test_everybody_who_had_bought_is_there_once(
 
 @pytest.mark.parametrize("horizon", HORIZONS)
 def test_every_figure_is_finite(horizon: int, published: duckdb.DuckDBPyConnection) -> None:
-    columns = [f"clv_{horizon}d{suffix}" for suffix in ("", "_p10", "_p50", "_p90")]
+    columns = [
+        f"clv_{horizon}d{suffix}" for suffix in ("", "_p10", "_p50", "_p90", "_low_95", "_high_95")
+    ]
     columns += [f"probability_purchase_{horizon}d", f"expected_orders_{horizon}d"]
     figures = published.execute(f"SELECT {', '.join(columns)} FROM clv.customer_clv").df()
     assert np.isfinite(figures.to_numpy(dtype=float)).all()
@@ -188,6 +194,39 @@ def test_chances_to_buy_are_right_in_total(horizon: int, result: Result) -> None
     halves = (chances > chances.median()).to_numpy()
     did = (found["realised_orders"] > 0).to_numpy()
     assert did[halves].mean() > 2 * did[~halves].mean()
+
+
+@pytest.mark.parametrize("share", [80, 95])
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_intervals_hold_overall_and_among_those_who_buy(
+    horizon: int, share: int, result: Result
+) -> None:
+    found = result.customers[horizon]
+    value = found["delivered_value"]
+    inside = value.between(found[f"low_{share}"] - 1e-6, found[f"high_{share}"] + 1e-6)
+    for rows in (value.notna(), value > 0, value <= 0):
+        # Three points for the model, and three deviations of the luck of so few.
+        luck = 3 * np.sqrt(share * (100 - share) / rows.sum()) / 100
+        assert abs(inside[rows].mean() - share / 100) < 0.03 + luck
+
+
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_intervals_of_totals_hold_what_came(
+    horizon: int, result: Result, published: duckdb.DuckDBPyConnection
+) -> None:
+    totals = published.execute(
+        "SELECT * FROM clv.clv_totals WHERE horizon_days = ?", [horizon]
+    ).df()
+    everyone = totals[totals["group_kind"] == "all"].iloc[0]
+    # One account each is most of the shop; the others' value is told apart by share.
+    share = result.customers[horizon]["clv"].sum() / everyone["clv"]
+    assert 0.8 < share <= 1 + 1e-9
+    came = result.customers[horizon]["delivered_value"].sum() / share
+    assert everyone["low_95"] <= came <= everyone["high_95"]
+    for kind in ("segment", "country"):
+        part = totals[totals["group_kind"] == kind]
+        assert part["clv"].sum() == pytest.approx(everyone["clv"])
+        assert part["count_customers"].sum() == everyone["count_customers"]
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)

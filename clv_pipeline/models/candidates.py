@@ -14,6 +14,7 @@ from clv_pipeline.models.baselines import (
     RateTimesValueModel,
     SampledRegressor,
 )
+from clv_pipeline.models.boosting import BoostedMean
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.neural.gru import GRUModel
 from clv_pipeline.models.neural.ziln import ZILNModel
@@ -57,6 +58,11 @@ def _history(purchases: str, first_order: bool) -> Callable[[FitOptions], ValueM
     return lambda o: HistoryModel(o.horizon_days, purchases, first_order, o.seed)
 
 
+def _boosted(objective: str) -> Callable[[FitOptions], ValueModel]:
+    # Half of the trees with twice the step: they are there to be compared.
+    return lambda o: BoostedMean(o.for_quantiles(), objective)
+
+
 def _sampled(kind: str, rows: int) -> Callable[[FitOptions], ValueModel]:
     return lambda o: SampledRegressor(kind, o, rows)
 
@@ -83,6 +89,9 @@ CANDIDATES: tuple[Candidate, ...] = (
     Candidate("random_forest", _sampled("random_forest", 10_000), 9, is_slow=True),
     Candidate("svm", _sampled("svm", 3_000), 10, is_slow=True),
     Candidate("mlp", _sampled("mlp", 10_000), 11, is_slow=True),
+    Candidate("squared", _boosted("squared"), 15, is_slow=True),
+    Candidate("absolute", _boosted("absolute"), 15, is_slow=True),
+    Candidate("median", _boosted("median"), 15, is_slow=True),
     Candidate("ziln", ZILNModel, 16, ZILNModel.from_files, is_slow=True, is_neural=True),
     Candidate("gru", GRUModel, 17, is_slow=True, is_neural=True, reads_days=True),
 )

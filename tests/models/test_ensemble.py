@@ -54,6 +54,15 @@ def test_boosted_means_find_the_mean(objective):
     assert model.predict(X).sum() == pytest.approx((chance * mean).sum(), rel=0.06)
 
 
+@pytest.mark.parametrize("objective", ["absolute", "median"])
+def test_boosted_medians_lie_below_the_mean_of_a_skewed_value(objective):
+    X, y, chance, mean = shop()
+    found = BoostedMean(OPTIONS, objective).fit(X, y).predict(X)
+    assert found.sum() < 0.95 * (chance * mean).sum()
+    # The median has the least absolute error; the true mean has more.
+    assert np.abs(found - y.value).mean() < 0.97 * np.abs(chance * mean - y.value).mean()
+
+
 def test_a_fit_is_blind_to_the_currency():
     X, y, _, _ = shop()
     _, dear, _, _ = shop(scale=1000.0)
