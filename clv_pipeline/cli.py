@@ -411,6 +411,26 @@ def useless(settings: Settings, horizon: int | None) -> None:
     print_frame(found[["drop", "name", "view", "seconds", "loss", "spread"]])
 
 
+@features.command(epilog=example("clv features export --feast feature_repo"))
+@click.option(
+    "--feast",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the Feast repository to write.",
+)
+@with_project
+def export(settings: Settings, folder: Path) -> None:
+    """Write entities, views, services and every snapshot for those who run Feast."""
+    from clv_pipeline.serving.feast_repository import export_repository
+
+    done = export_repository(settings, folder)
+    click.echo(
+        f"Wrote {done.rows:,} rows, {len(done.views)} feature views and {len(done.services)} "
+        f"feature services to {folder}. Next: cd {folder} && feast apply"
+    )
+
+
 def open_review(settings: Settings, horizon: int | None) -> Any:
     """Review the features, and say on what."""
     from clv_pipeline.orchestration.environment import prepare_environment

@@ -203,13 +203,16 @@ async def _keep_warm(current: CurrentVersion, metrics: Metrics) -> None:
         metrics.describe(served.version)
         served.predictor()
 
+    said = ""
     while True:
         try:
             await run_in_threadpool(warm)
         except NothingPublishedError:
             pass
         except Exception as error:  # a request says it again; looking up needs no model
-            _LOG.warning("Not ready to predict: %s", error)
+            if str(error) != said:
+                _LOG.warning("Not ready to predict: %s", error)
+            said = str(error)
         await asyncio.sleep(WARM_SECONDS)
 
 

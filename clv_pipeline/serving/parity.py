@@ -169,7 +169,9 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def plain_value(value: Any) -> Any:
     """Return a value as JSON holds it: numbers, texts, booleans, ISO dates, None for a null."""
-    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, float) and math.isnan(value):
         return None
     if hasattr(value, "item"):
         value = value.item()

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clv_pipeline.serving.online import Layout, OnlineStoreError, Record, Version, unpack
@@ -33,6 +34,11 @@ def connect(settings: Settings) -> Redis:
     OnlineStoreError
         If the package ``redis`` is not installed.
     """
+    return _connect(str(settings.serving.redis_url))
+
+
+@cache
+def _connect(url: str) -> Redis:
     try:
         import redis
     except ImportError:
@@ -40,7 +46,7 @@ def connect(settings: Settings) -> Redis:
             "[serving] online_store = 'redis' needs the package redis: "
             "pip install 'clv-pipeline[redis]'."
         ) from None
-    return redis.Redis.from_url(str(settings.serving.redis_url), socket_timeout=10)
+    return redis.Redis.from_url(url, socket_timeout=10)
 
 
 @contextmanager

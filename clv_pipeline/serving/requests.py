@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, cast
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from clv_pipeline.ingest.contract import CONTRACTS, Kind
 from clv_pipeline.ingest.contract import Field as Column
@@ -25,7 +25,7 @@ _Number = Annotated[float, Field(allow_inf_nan=False)]
 _TYPES: dict[Kind, Any] = {
     "key": Annotated[str, Field(min_length=1, max_length=MOST_LETTERS, pattern=r"\S")],
     "text": _Text,
-    "instant": AwareDatetime | NaiveDatetime,
+    "instant": datetime,
     "day": date,
     "money": _Money,
     "number": _Number,
