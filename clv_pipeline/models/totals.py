@@ -19,7 +19,7 @@ from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 # Log errors that each source is known for, and how many windows that knowledge counts as.
 # Measured over 1,600 windows of 30 to 273 days of two real and three simulated shops.
-PRIOR_ERROR = {"btyd": 0.2, "usual": 0.3, "last_year": 0.1}
+PRIOR_ERROR = {"btyd": 0.25, "usual": 0.4, "last_year": 0.08}
 PRIOR_WINDOWS = 4.0
 # Windows of the year before may start so many days off, and count the less for it.
 SEASON_REACH_DAYS = 35
@@ -27,6 +27,8 @@ NEAREST_SEASON_DAYS = 20
 USUAL_WINDOWS = 6
 EVIDENCE_WINDOWS = 6
 LARGEST_LEVEL = float(np.log(3.0))
+# Not even the same window a year before was ever nearer on average.
+LEAST_SPREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def forecast_level(
     weights = {name: 1 / square / total for name, square in squares.items()}
     level = sum(weights[name] * sources[name] for name in sources)
     # Sources err alike, so the mean is no better than the best of them.
-    spread = float(np.sqrt(min(squares.values())))
+    spread = max(float(np.sqrt(min(squares.values()))), LEAST_SPREAD)
     level = float(np.clip(level, -LARGEST_LEVEL, LARGEST_LEVEL))
     return LevelForecast(level, spread, sources, weights)
 
