@@ -71,7 +71,7 @@ def test_totals_tie_to_the_file(tables: dict[str, pd.DataFrame]) -> None:
     at_end = tables["customer_history"].query("cutoff_date == @pd.Timestamp(@END)")
     assert at_end["sum_value"].sum() == pytest.approx(file["amount"].sum(), abs=1e-6)
     assert at_end["count_orders"].sum() == len(file)
-    labels = tables["customer_labels"]
+    labels = tables["customer_labels"].query("horizon_days == @HORIZON")
     after = file[file["ts"] > pd.Timestamp(CUTOFF)]
     assert len(labels) == 23_570
     assert labels["label_value"].sum() == pytest.approx(after["amount"].sum(), abs=1e-6)
