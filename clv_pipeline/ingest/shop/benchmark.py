@@ -177,6 +177,7 @@ def _order_rows(
         np.searchsorted(market.list_prices, np.abs(cents)) + rng.integers(0, 4, rows.size),
         market.list_prices.size - 1,
     )
+    pieces = np.ones(rows.size, dtype=np.int64)
     cost = np.where(is_refund, 0, np.rint(cents * market.cost_shares[sku])).astype(np.int64)
     return pa.table(
         {
@@ -186,8 +187,9 @@ def _order_rows(
             "amount": money(cents),
             "currency": coded_text(CURRENCIES, currency),
             "channel": coded_text(CHANNELS, pick(rng, CHANNEL_SHARES, rows.size)),
-            "sku": pa.array(market.skus).take(pa.array(sku)),
-            "quantity": pa.array(np.ones(rows.size, dtype=np.int64)),
+            **market.article_columns(sku),
+            "quantity": pa.array(pieces),
+            "discount": market.discount(sku, pieces, cents, currency, day),
             "country": coded_text(COUNTRIES, country[rows]),
             "is_refund": pa.array(is_refund),
             "variable_cost": money(cost),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from clv_pipeline.ingest.shop.columns import money
 from clv_pipeline.ingest.shop.process import FloatArray, IntArray
 
 COUNTRIES = ("DE", "FR", "GB", "AT", "NL", "CH", "PL", "US")
@@ -145,12 +146,32 @@ class Market:
         cost = np.rint(self.list_prices[sku] * self.cost_shares[sku] * quantity).astype(np.int64)
         return order, line, sku, quantity, cost
 
+    def article_columns(self, sku: IntArray) -> dict[str, pa.Array]:
+        """Return the columns ``sku`` and ``category`` of some lines."""
+        return {
+            "sku": pa.array(self.skus).take(pa.array(sku)),
+            "category": pa.array(self.categories).take(pa.array(sku)),
+        }
+
+    def discount(
+        self, sku: IntArray, quantity: IntArray, cents: IntArray, currency: IntArray, day: IntArray
+    ) -> pa.Array:
+        """Return what was taken off the list price of each line, in its currency; 0 for refunds."""
+        listed = np.rint(self.list_prices[sku] * quantity / self.rates[currency, day])
+        taken_off = np.where(cents > 0, np.maximum(listed - cents, 0), 0)
+        return money(taken_off.astype(np.int64))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The category of each sku: its first three letters."""
+        return tuple(sku[:3] for sku in self.skus)
+
     def sku_rows(self) -> pa.Table:
         """Return truth/skus.parquet: code, category, list price and cost share."""
         return pa.table(
             {
                 "sku": pa.array(self.skus),
-                "category": pa.array([sku[:3] for sku in self.skus]),
+                "category": pa.array(self.categories),
                 "list_price": pa.array(self.list_prices / 100),
                 "cost_share": pa.array(self.cost_shares),
             }

@@ -293,7 +293,7 @@ def _transaction_rows(
     customer = lines["customer"]
     account = people.account(np.maximum(customer, 0), lines["day"])
     account = np.where(customer == TEST_ACCOUNT, 0, np.where(customer == GUEST, -1, account))
-    sku = pa.array(market.skus).take(pa.array(lines["sku"]))
+    sold = ("sku", "quantity", "cents", "currency", "day")
     return pa.table(
         {
             "transaction_id": numbered_ids("T", chunk * ORDER_NUMBERS + lines["order"], 12),
@@ -302,8 +302,9 @@ def _transaction_rows(
             "amount": money(lines["cents"]),
             "currency": coded_text(CURRENCIES, lines["currency"]),
             "channel": coded_text(CHANNELS, lines["channel"]),
-            "sku": sku,
+            **market.article_columns(lines["sku"]),
             "quantity": pa.array(lines["quantity"]),
+            "discount": market.discount(*(lines[name] for name in sold)),
             "country": coded_text(COUNTRIES, lines["country"]),
             "is_refund": pa.array(lines["is_refund"]),
             "variable_cost": money(lines["cost"]),
