@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -47,12 +48,15 @@ class Verdict:
         Whether the challenger took over.
     reason
         The gate's reason in words.
+    figures
+        What serves each horizon, and how good it was on the newest cutoff that it had not seen.
     """
 
     version: str
     champion: str
     is_promoted: bool
     reason: str
+    figures: pd.DataFrame
 
 
 def matured_cutoffs(settings: Settings, cutoff: Cutoff) -> tuple[Cutoff, ...]:
@@ -142,7 +146,18 @@ def promote_if_better(settings: Settings, run_id: str) -> Verdict:
     champion = store.champion_version(folder)
     if champion is None:
         raise LearningError(f"{version} was not promoted and there is no champion: {reason}")
-    return Verdict(version, champion, champion == version, reason)
+    return Verdict(version, champion, champion == version, reason, _figures_of(folder, champion))
+
+
+def _figures_of(folder: Path, version: str) -> pd.DataFrame:
+    from clv_pipeline.models import store
+
+    manifest = store.read_manifest(folder, version)
+    figures = manifest["figures"]
+    return pd.DataFrame(
+        {"horizon": f"{days} days", "served_by": entry["served_by"], **figures.get(days, {})}
+        for days, entry in manifest["horizons"].items()
+    )
 
 
 def mark_champion(settings: Settings) -> None:

@@ -10,7 +10,6 @@ from clv_pipeline.orchestration import figures, learning
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained, stage_asset
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import (
-    SUMMARY,
     describe_rows,
     plot_bars,
     preview,
@@ -120,7 +119,10 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
         word = "serves now" if verdict.is_promoted else f"does not serve, {verdict.champion} stays"
         return dg.MaterializeResult(
             metadata={
-                SUMMARY: f"{verdict.version} {word}: {verdict.reason}",
+                **describe_rows(
+                    len(verdict.figures), f"{verdict.version} {word}: {verdict.reason}"
+                ),
+                "figures": preview(verdict.figures, rows=20),
                 "champion": verdict.champion,
                 "challenger": verdict.version,
                 "promoted": verdict.is_promoted,
@@ -164,6 +166,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
                 asset_key=key,
                 metadata={
                     **describe_rows(0 if frame is None else len(frame), summary),
+                    **({} if frame is None else {"preview": preview(frame, rows=10)}),
                     **shown.get(key, {}),
                 },
             )

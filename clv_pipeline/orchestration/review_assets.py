@@ -61,6 +61,7 @@ def build_review_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Ass
                 asset_key=key,
                 metadata={
                     **describe_rows(len(frame), shown["drivers"]),
+                    "preview": preview(frame, rows=10),
                     **(shown if key == EFFECTS else {}),
                 },
             )

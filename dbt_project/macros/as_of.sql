@@ -31,6 +31,11 @@
     ({{ day }} > {{ add_days(cutoff, -window_days) }})
 {%- endmacro %}
 
+{# Whether a day of a calendar, or one from which something holds for all, has come by `cutoff`. #}
+{% macro has_come(day, cutoff) -%}
+    ({{ day }} <= {{ cutoff }})
+{%- endmacro %}
+
 {# The cutoffs that this run builds, one row each. #}
 {% macro cutoffs() -%}
     {% for day in var('cutoffs') -%}

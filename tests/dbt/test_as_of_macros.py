@@ -76,6 +76,12 @@ def test_is_matured_is_cutoff_is_matured(horizon: int, through: date) -> None:
     assert got == Cutoff(D).is_matured(horizon, through)
 
 
+def test_what_has_come_is_the_cutoff_s_day_or_an_earlier_one() -> None:
+    sql = str(MACROS["has_come"]("day", "cutoff"))
+    days = [D + timedelta(days=k) for k in (-400, -1, 0, 1, 400)]
+    assert [evaluate(sql, day=day, cutoff=D) for day in days] == [True, True, True, False, False]
+
+
 @pytest.mark.parametrize("width", [1, 7, 30])
 def test_a_window_of_w_days_holds_w_days(width: int) -> None:
     sql = str(MACROS["in_window"]("day", "cutoff", width))

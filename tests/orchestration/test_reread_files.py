@@ -26,7 +26,8 @@ def test_new_files_keep_what_was_derived_and_new_settings_drop_it(project: Setti
     derive(project)
     assert is_derived(project)
 
-    (project.root / "data" / "orders-2.csv").write_text("customer_id,date,amount,item\n1,2020-01-01,5,cd\n")
+    more = "customer_id,date,amount,item\n1,2020-01-01,5,cd\n"
+    (project.root / "data" / "orders-2.csv").write_text(more)
     land_inputs(project, "two")
     assert is_derived(project)
 

@@ -63,6 +63,24 @@ def test_a_run_leaves_a_row_that_says_what_it_did(trained_folder: Path) -> None:
     ]
 
 
+def test_every_asset_shows_its_rows_and_a_preview_or_a_plot(trained: Settings) -> None:
+    prepare_environment(trained)
+    with dg.DagsterInstance.get() as instance:
+        keys = instance.all_asset_keys()
+        found = {
+            key.to_user_string(): instance.get_latest_materialization_event(key) for key in keys
+        }
+    assert len(found) > 40
+    for name, event in found.items():
+        if event is None:
+            continue
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert "dagster/row_count" in metadata, name
+        shown = [v for v in metadata.values() if isinstance(v, dg.MarkdownMetadataValue)]
+        assert shown, name
+
+
 def test_hostile_texts_are_carried_as_data_into_the_published_tables(trained: Settings) -> None:
     found = read_published(trained, "customer_clv").set_index("customer_id")
     assert set(HOSTILE) < set(found.index)

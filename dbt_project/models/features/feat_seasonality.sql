@@ -68,7 +68,7 @@ next_holidays as (
         min(holidays.holiday_date) as holiday_date
     from {{ source('ops', 'holidays') }} as holidays
     inner join ({{ cutoffs() }}) as cutoffs
-        on holidays.holiday_date > cutoffs.cutoff_date
+        on not {{ has_come('holidays.holiday_date', 'cutoffs.cutoff_date') }}
     group by 1, 2
 ),
 

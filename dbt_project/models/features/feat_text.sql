@@ -25,7 +25,7 @@ written as (
         cast(count(*) filter (where is_complaint) as double) / nullif(count(is_complaint), 0)
             as share_complaints
         {%- for number in components %},
-        {{ exact_mean_if('component_' ~ number, 'components_from_date <= cutoff_date') }}
+        {{ exact_mean_if('component_' ~ number, has_come('components_from_date', 'cutoff_date')) }}
             as text_component_{{ number }}
         {%- endfor %}
     from texts
