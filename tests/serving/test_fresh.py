@@ -10,14 +10,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
-from clv_pipeline.serving import fresh, parity
+from clv_pipeline.serving import fresh, parity, redis_store
 from clv_pipeline.serving.app import create_app
 from clv_pipeline.serving.online import FILE, SqliteStore
-from clv_pipeline.settings import Settings
+from clv_pipeline.serving.publishing import add_online_store, finish_publication, open_version
+from clv_pipeline.settings import ServingSettings, Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_database, open_warehouse
 from data_quality.gates import run_gate
@@ -46,6 +48,24 @@ def test_every_customer_is_online_as_offline(shop: Shop) -> None:
         held = {str(name): parity.plain_value(value) for name, value in row.items()}
         assert found[held["customer_id"]].features == held
     online.close()
+
+
+def test_redis_holds_what_the_file_holds(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = fakeredis.FakeRedis()
+    monkeypatch.setattr(redis_store, "connect", lambda _: client)
+    chosen = ServingSettings(online_store="redis", redis_url="redis://localhost:1/0")
+    settings = shop.settings.model_copy(update={"serving": chosen})
+    assert add_online_store(settings, tmp_path) == len(shop.features)
+    # Written, but not what serves before the publication is finished.
+    assert redis_store.current_name(client, "clv") is None
+    finish_publication(settings, tmp_path)
+    assert redis_store.current_name(client, "clv") == tmp_path.name
+    customers = shop.features["customer_id"].tolist()
+    file = SqliteStore((shop.settings.paths.published / FILE).resolve())
+    assert open_version(settings, tmp_path).read([*customers, "nobody"]) == file.read(customers)
+    file.close()
 
 
 def test_fresh_features_of_every_customer_equal_the_warehouse_row_for_row(
