@@ -72,14 +72,16 @@ CONCEPTS = (
 )
 # The first pattern that a feature's name holds names its concept; otherwise its view does.
 _BY_NAME: tuple[tuple[str, str], ...] = (
-    (r"season|calendar|holiday|last_year", "season"),
-    (r"refund", "refunds"),
-    (r"skus|articles|categories|brands", "variety"),
+    (r"season|calendar|holiday|last_year|weekday|quarter", "season"),
+    (r"refund|return", "refunds"),
+    (r"sku|article|categor|brand|basket", "variety"),
+    (r"exposure|campaign|click|search|text|sentiment|complaint", "engagement"),
+    (r"price|discount", "spend"),
     (r"visit|session|page_view|cart|abandoned", "engagement"),
     (r"^tenure|^T$", "tenure"),
     (r"trend|_\d+d$", "trend"),
     (r"since_last_order|overdue|^recency$", "recency"),
-    (r"frequency|count_order|days_between", "frequency"),
+    (r"frequency|count_order|days_between|gap", "frequency"),
     (r"value", "spend"),
 )
 _BY_VIEW = {"feat_windows": "trend", "feat_profile": "profile", "feat_engagement": "engagement"}
