@@ -122,7 +122,8 @@ def show_review(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     found = review_predictions(review)
     drifts = [entry.drift for entry in found if entry.drift is not None]
     if not found:
-        return describe_rows(0, "no label of a published prediction has matured yet"), drifts
+        waiting = describe_rows(0, "no label of a published prediction has matured yet")
+        return {**waiting, "newest": preview(review)}, drifts
     from clv_pipeline.reporting.plots import plot_review
 
     newest = max(review["cutoff_date"])
