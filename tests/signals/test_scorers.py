@@ -86,7 +86,7 @@ def test_sentiment_of_real_reviews_follows_their_stars(
     scorer = load_scorer(TextSettings(scorer="portuguese"))
     scores = check_scores(scorer, list(reviews["review_comment_message"]))
     correlation = scores["sentiment"].corr(reviews["review_score"], method="spearman")
-    record_property("rank_correlation", round(correlation, 3))  # type: ignore[operator]
+    record_property("rank_correlation", float(round(correlation, 3)))  # type: ignore[operator]
     assert correlation > 0.55
     share = scores.groupby(reviews["review_score"])["is_complaint"].mean()
     assert share[1] > 0.65
