@@ -125,7 +125,7 @@ def measure(settings: Settings, cutoff: Cutoff, not_measured: float) -> None:
     recorder.watch(dbt, "build_models")
     recorder.watch(gates, "run_gate")
     recorder.watch(gates, "record_results")
-    for name in ("score", "stand", "write_actions", "publish_cutoff"):
+    for name in ("score", "stand", "total", "explain_drivers", "write_actions", "publish_cutoff"):
         recorder.watch(serving, name)
     imported = time.monotonic()
     loading = 0.0
