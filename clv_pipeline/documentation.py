@@ -70,7 +70,7 @@ def describe_settings() -> str:
     parts = [
         "# Settings",
         "Every key of `clv.toml`. A key that is left out has its default; a key that is not in "
-        "these tables stops the run. " + _WRITTEN.format(source="`clv_pipeline/settings.py`"),
+        "these tables stops the run. " + _WRITTEN.format(source="`clv_pipeline/settings/`"),
         _OVERRIDES.replace("{examples}", "\n".join(OVERRIDES)).rstrip(),
     ]
     for name, field in Settings.model_fields.items():

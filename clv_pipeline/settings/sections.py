@@ -1,56 +1,19 @@
-"""Settings: clv.toml and CLV_* variables become one frozen object. The only reader of either."""
+"""Each section of clv.toml but the inputs: keys, defaults, what is allowed, and what they mean."""
 
 from __future__ import annotations
 
-import codecs
 import difflib
-import os
-import tomllib
 import zoneinfo
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from clv_pipeline.paths import Paths
-
-CONFIG_NAME = "clv.toml"
-InputName = Literal[
-    "transactions",
-    "users",
-    "events",
-    "texts",
-    "campaign_exposures",
-    "acquisition_costs",
-    "account_merges",
-    "exchange_rates",
-]
-Share = Annotated[float, Field(ge=0, le=1)]
-Days = Annotated[int, Field(gt=0, le=3650)]
+from clv_pipeline.settings.base import Days, Section, Share
 
 
-class SettingsError(ValueError):
-    """A setting that can't be used; the message names the key, the value and what is allowed."""
-
-
-class MissingConfigError(SettingsError):
-    """There is no clv.toml where it was looked for."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProjectSettings(_Section):
+class ProjectSettings(Section):
     """What the shop is and where a run writes."""
 
     name: str = Field(
@@ -86,7 +49,7 @@ class ProjectSettings(_Section):
 AUXILIARY_HORIZONS = (30, 60, 90, 180)
 
 
-class ValueSettings(_Section):
+class ValueSettings(Section):
     """What a customer's value is."""
 
     definition: Literal["net_revenue", "contribution_margin"] = Field(
@@ -134,7 +97,7 @@ class ValueSettings(_Section):
         return tuple(h for h in AUXILIARY_HORIZONS if 3 * h <= 2 * self.horizons[0])
 
 
-class CadenceSettings(_Section):
+class CadenceSettings(Section):
     """Which cutoffs train, and when the schedules tick."""
 
     training_step_days: Days = Field(
@@ -177,7 +140,7 @@ class CadenceSettings(_Section):
         return self
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """How models are fitted."""
 
     seed: int = Field(default=20240229, description="Of every random draw.")
@@ -212,7 +175,7 @@ class ModelSettings(_Section):
     )
 
 
-class EvaluationSettings(_Section):
+class EvaluationSettings(Section):
     """What a contact costs and brings, for the measures in money of each backtest."""
 
     contact_cost: float = Field(
@@ -236,7 +199,7 @@ class EvaluationSettings(_Section):
     )
 
 
-class GateSettings(_Section):
+class GateSettings(Section):
     """When a gate stops the run."""
 
     max_quarantine_share: Share = Field(
@@ -290,7 +253,7 @@ class GateSettings(_Section):
     )
 
 
-class TextSettings(_Section):
+class TextSettings(Section):
     """What reads the texts that customers write."""
 
     scorer: str = Field(
@@ -321,7 +284,7 @@ class TextSettings(_Section):
         return self
 
 
-class FeatureSettings(_Section):
+class FeatureSettings(Section):
     """Which features models read, and how old a snapshot may be."""
 
     service: str = Field(
@@ -335,7 +298,7 @@ class FeatureSettings(_Section):
     )
 
 
-class PublishSettings(_Section):
+class PublishSettings(Section):
     """What is kept of past publications."""
 
     keep_versions: int = Field(
@@ -343,7 +306,7 @@ class PublishSettings(_Section):
     )
 
 
-class ServingSettings(_Section):
+class ServingSettings(Section):
     """Where features and values are looked up by id."""
 
     online_store: Literal["sqlite", "redis"] = Field(
@@ -368,7 +331,7 @@ class ServingSettings(_Section):
         return self
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """Limits of the embedded engine."""
 
     memory_limit: str = Field(
@@ -379,220 +342,3 @@ class EngineSettings(_Section):
     threads: int = Field(
         default=0, ge=0, description="Threads of DuckDB; 0: as many as there are cores."
     )
-
-
-class SqlColumn(_Section):
-    """A column computed from the source's columns."""
-
-    sql: str = Field(min_length=1, description="A SQL expression over the source's columns.")
-
-
-class Exclusion(_Section):
-    """Rows that are set aside, with the reason that the quarantine shows."""
-
-    sql: str = Field(
-        min_length=1,
-        description="A SQL condition over the contract's columns, typed, and over the source's "
-        "other columns, as delivered.",
-    )
-    reason: str = Field(min_length=1, description="Why; shown in ops.quarantine.")
-
-
-class InputSettings(_Section):
-    """Where an input lies and how it maps onto its contract."""
-
-    files: tuple[str, ...] = Field(
-        default=(),
-        description="Globs of CSV, gzipped CSV or Parquet files, relative to the folder of "
-        "clv.toml. Either these, or duckdb and table.",
-    )
-    duckdb: Path | None = Field(
-        default=None, description="A DuckDB file, relative to the folder of clv.toml."
-    )
-    table: str | None = Field(default=None, description="The table to read in that DuckDB file.")
-    columns: dict[str, str | SqlColumn] = Field(
-        default={}, description="Contract column = source column; equal names need no line."
-    )
-    decimal_separator: Literal[".", ","] = Field(
-        default=".", description="What stands before the decimals."
-    )
-    thousands_separator: Literal["", ".", ",", " ", "'"] = Field(
-        default="", description="What stands between thousands; not the decimal separator."
-    )
-    currency_symbols: tuple[str, ...] = Field(
-        default=(), description="Taken off amounts; any other symbol makes them unreadable."
-    )
-    date_format: str | None = Field(
-        default=None, description="strptime form of dates and times, besides ISO: %d.%m.%Y %H:%M."
-    )
-    encoding: str = Field(
-        default="utf-8", description="Of the CSV files: utf-8, latin-1, cp1252, utf-16, ..."
-    )
-    delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Of CSV files; unset: found out."
-    )
-    grain: Literal["order", "line"] = Field(
-        default="line",
-        description="What a row of transactions is. order: exact duplicates in a file count once.",
-    )
-    negative_amounts: Literal["refund", "quarantine"] = Field(
-        default="refund",
-        description="What a negative amount is where is_refund says nothing. quarantine: rows that "
-        "is_refund does not mark are set aside.",
-    )
-    zero_amounts: Literal["keep", "quarantine"] = Field(
-        default="keep", description="What becomes of rows whose amount is 0."
-    )
-    exclude: tuple[Exclusion, ...] = Field(
-        default=(), description="Rows to set aside in the quarantine, each with a reason."
-    )
-    first_plausible_day: str = Field(
-        default="1990-01-01",
-        pattern=r"^\d{4}-\d{2}-\d{2}$",
-        description="Rows before it are quarantined: YYYY-MM-DD.",
-    )
-    when_changed: Literal["add", "replace", "stop"] | None = Field(
-        default=None,
-        description="What a file with new content under a known name is: more rows, a new version "
-        "of the whole, or an error. Unset: new content of a table replaces the earlier one; a file "
-        "adds rows where they have keys, and stops the run where they would count twice.",
-    )
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, name: str) -> str:
-        try:
-            codecs.lookup(name)
-        except LookupError:
-            raise ValueError("utf-8, latin-1, cp1252, utf-16 and the like are allowed") from None
-        return name
-
-    @model_validator(mode="after")
-    def _one_source(self) -> InputSettings:
-        if bool(self.files) == bool(self.duckdb):
-            raise ValueError("name either 'files' (a list of globs) or 'duckdb' and 'table'")
-        if self.duckdb and not self.table:
-            raise ValueError("'duckdb' needs 'table', the table to read in that file")
-        if self.thousands_separator == self.decimal_separator:
-            raise ValueError("thousands_separator and decimal_separator must differ")
-        return self
-
-
-class Settings(_Section):
-    """Everything that a run may depend on besides the data.
-
-    Attributes
-    ----------
-    root
-        Folder of clv.toml; file globs and ``project.home`` are relative to it.
-    """
-
-    root: Path = Field(description="Folder of clv.toml; not a setting of its own.")
-    project: ProjectSettings = ProjectSettings()
-    value: ValueSettings = ValueSettings()
-    cadence: CadenceSettings = CadenceSettings()
-    model: ModelSettings = ModelSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    gates: GateSettings = GateSettings()
-    features: FeatureSettings = FeatureSettings()
-    texts: TextSettings = TextSettings()
-    publish: PublishSettings = PublishSettings()
-    serving: ServingSettings = ServingSettings()
-    engine: EngineSettings = EngineSettings()
-    inputs: dict[InputName, InputSettings] = {}
-
-    @property
-    def paths(self) -> Paths:
-        """Where things lie below the project's home."""
-        return Paths((self.root / self.project.home).resolve())
-
-
-def load_settings(
-    path: str | Path | None = None, environ: Mapping[str, str] | None = None
-) -> Settings:
-    """Read clv.toml and the CLV_* variables.
-
-    ``CLV_CONFIG`` names the file where ``path`` does not. ``CLV_<SECTION>__<KEY>`` overrides a key,
-    for instance ``CLV_PROJECT__TIME_ZONE=Europe/Berlin`` or ``CLV_VALUE__HORIZONS=[30,90]``.
-
-    Parameters
-    ----------
-    path
-        The file, or the folder that holds it; the working directory when None.
-    environ
-        Variables to read; those of the process when None.
-
-    Raises
-    ------
-    SettingsError
-        Naming the file, the key, the value and what is allowed.
-    """
-    environ = os.environ if environ is None else environ
-    file = Path(path or environ.get("CLV_CONFIG") or ".").expanduser()
-    file = (file / CONFIG_NAME if file.is_dir() else file).resolve()
-    if not file.is_file():
-        raise MissingConfigError(
-            f"There is no {file.name} in {file.parent}. "
-            "Write one with `clv init FILE...`, or name another folder with --config."
-        )
-    try:
-        document: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} can't be read as TOML: {error}.") from None
-    for name, text in sorted(environ.items()):
-        section, _, key = name.removeprefix("CLV_").lower().partition("__")
-        if name.startswith("CLV_") and key:
-            document.setdefault(section, {})[key] = _parse_override(text)
-    return build_settings(file.parent, document, source=str(file))
-
-
-def build_settings(
-    root: Path, document: Mapping[str, Any], source: str = "the settings"
-) -> Settings:
-    """Check a parsed document and freeze it.
-
-    Raises
-    ------
-    SettingsError
-        Naming every key that can't be used, its value and what is allowed.
-    """
-    if "root" in document:
-        raise SettingsError(f"{source}: 'root' is not a setting.")
-    try:
-        return Settings.model_validate({**document, "root": root})
-    except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        raise SettingsError(f"{source}: " + " ".join(problems)) from None
-
-
-def _parse_override(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _describe(problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, 1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"'{key}' is not a setting.{hint} Allowed here: {', '.join(known)}."
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = f" = {value!r}" if isinstance(value, str | int | float | bool | list | tuple) else ""
-    return f"'{key}'{shown} can't be used: {message}."
-
-
-def _known_keys(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in location:
-        if part == "inputs":
-            model = InputSettings
-            continue
-        field = model.model_fields.get(part)
-        if field is not None and isinstance(field.annotation, type):
-            model = field.annotation
-    return sorted(name for name in model.model_fields if name != "root")
