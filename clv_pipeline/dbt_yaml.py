@@ -20,9 +20,8 @@ from typing import Any
 
 import yaml
 
-from clv_pipeline.evaluation_tables import EVALUATION_TABLES
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES
-from clv_pipeline.tables import OPS_TABLES, SCORE_TABLES, Column, Table
+from clv_pipeline.tables import EVALUATION_TABLES, OPS_TABLES, SCORE_TABLES, Column, Table
 
 # The same loader and dumper in C, where the platform has them, are ten times as fast.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

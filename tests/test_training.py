@@ -145,7 +145,7 @@ def test_the_leaderboard_holds_every_candidate(trained):
 
 def test_backtest_metrics_are_sliced(trained):
     metrics = trained[2].backtest_metrics
-    assert {"all", "repeat", "tenure"} <= set(metrics["slice_name"])
+    assert {"all", "repeat", "tenure", "segment", "rfm_segment"} <= set(metrics["slice_name"])
     key = ["model", "horizon_days", "evaluation_date", "slice_name", "slice_value", "measure"]
     assert not metrics.duplicated(key).any()
     coverage = metrics[(metrics["measure"] == "coverage_80") & (metrics["slice_name"] == "all")]

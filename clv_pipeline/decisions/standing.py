@@ -8,16 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clv_pipeline.decisions.segments import assign_rfm, assign_segment
+from clv_pipeline.segments import assign_rfm, assign_segment, assign_tier, rank_customers
 from clv_pipeline.settings import Settings
 
-# Share of customers, best first, that each tier ends at.
-VALUE_TIERS: tuple[tuple[str, float], ...] = (
-    ("top", 0.10),
-    ("high", 0.30),
-    ("middle", 0.60),
-    ("low", 1.00),
-)
 # Loyalty is what a customer does (repeat days), has done for long (tenure) and is likely to go on
 # doing (purchase probability); the weights sum to 1.
 LOYALTY_WEIGHTS = {"count_order_days": 0.35, "T": 0.15, "probability_purchase": 0.5}
@@ -107,23 +100,6 @@ def decide(
     if reasons is not None:
         standing = standing.join(reasons)
     return standing.sort_values("clv_rank").reset_index()
-
-
-def rank_customers(clv: pd.Series[float]) -> pd.Series[int]:
-    """Rank customers by value, 1 the highest; equal values in the order of their ids."""
-    order = clv.sort_index().sort_values(ascending=False, kind="stable").index
-    return pd.Series(np.arange(1, len(order) + 1), index=order).reindex(clv.index)
-
-
-def assign_tier(rank: pd.Series[int], clv: pd.Series[float]) -> pd.Series[str]:
-    """Assign the value tier by rank; who is expected to bring nothing is in the lowest one."""
-    share = rank / len(rank)
-    tier = pd.Series(VALUE_TIERS[-1][0], index=rank.index)
-    for name, end in reversed(VALUE_TIERS):
-        # The best customer is in the best tier however few customers there are.
-        tier[(share <= end) | (rank == 1)] = name
-    tier[clv <= 0] = VALUE_TIERS[-1][0]
-    return tier
 
 
 def mean_gap(past: pd.DataFrame) -> pd.Series[float]:

@@ -19,11 +19,12 @@ from clv_pipeline.evaluation.metrics import (
     value_measures,
 )
 from clv_pipeline.evaluation.money import CostMatrix, retention_money, stake_of, value_money
+from clv_pipeline.evaluation.slices import slice_customers
 from clv_pipeline.models.base import Files, dump_arrays, load_arrays
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
 from clv_pipeline.models.fold import FittedHorizon, Workbench
-from clv_pipeline.models.panel import Floats, Panel, Target
+from clv_pipeline.models.panel import Floats, Target
 from clv_pipeline.timeline import Cutoff, Fold
 
 LEADERBOARD_MEASURES = (
@@ -41,7 +42,6 @@ LEADERBOARD_MEASURES = (
 BOUNDS = ("p10", "p50", "p90")
 MAX_SLICE_VALUES = 12
 MIN_SLICE_ROWS = 50
-TENURE_EDGES = (0, 90, 365)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +178,7 @@ def run_fold(
         {name: np.nan_to_num(v, posinf=0.0) for name, v in value.items()},
         probability,
         {ENSEMBLE: {name: answer[name] for name in BOUNDS}},
-        _slices(rows, bench.panel)
-        | {"segment": _name_clusters(fitted.model_.level_zero_.clusters_.predict(X))},
+        slice_customers(rows, bench.panel.columns, answer["value"], answer["probability"]),
         fitted.blend_rule_,
         stake_of(rows["sum_value"], rows["T"], fold.horizon_days),
     )
@@ -315,25 +314,3 @@ def _measures(
         }
         for measure, figure in figures.items()
     ]
-
-
-def _name_clusters(numbers: NDArray[np.int64]) -> NDArray[Any]:
-    return np.array([f"cluster {number}" for number in numbers], dtype=object)
-
-
-def _slices(rows: pd.DataFrame, panel: Panel) -> dict[str, NDArray[Any]]:
-    frequency = rows["frequency"].fillna(0).to_numpy(dtype=np.float64)
-    found: dict[str, NDArray[Any]] = {
-        "repeat": np.where(frequency > 0, "repeat buyers", "one order or none"),
-    }
-    tenure = pd.cut(
-        rows["T"].astype("float64").fillna(-1),
-        [-np.inf, -0.5, *TENURE_EDGES[1:], np.inf],
-        labels=["no order", "up to 90 days", "91 to 365 days", "over a year"],
-    )
-    found["tenure"] = tenure.astype(str).to_numpy(dtype=object)
-    for feature in panel.columns:
-        if feature.kind == "categorical" and feature.is_model_input and feature.name in rows:
-            names = rows[feature.name].astype(object)
-            found[feature.name] = names.where(names.notna(), "unknown").astype(str).to_numpy()
-    return found

@@ -157,7 +157,7 @@ def explain_drivers(settings: Settings, cutoff: Cutoff) -> tuple[pd.DataFrame, p
 
 def write_actions(settings: Settings) -> pd.DataFrame:
     """Write what to do about each segment where the marts find it."""
-    from clv_pipeline.decisions.segments import SEGMENT_ACTIONS
+    from clv_pipeline.segments import SEGMENT_ACTIONS
 
     actions = pd.DataFrame(SEGMENT_ACTIONS.items(), columns=["segment", "what_to_do"])
     with open_warehouse(settings) as connection:

@@ -14,9 +14,8 @@ import pandas as pd
 import yaml
 
 from clv_pipeline.dbt_yaml import SOURCES
-from clv_pipeline.evaluation_tables import EVALUATION_TABLES
 from clv_pipeline.settings import Settings, build_settings
-from clv_pipeline.tables import create_tables
+from clv_pipeline.tables import EVALUATION_TABLES, create_tables
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_database, open_warehouse
 from data_quality.gates import Gate

@@ -12,13 +12,13 @@ from clv_pipeline.decisions.drivers import (
     describe_drivers,
     set_driver,
 )
-from clv_pipeline.evaluation_tables import EVALUATION_TABLES
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import explain_values
 from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Encoder
 from clv_pipeline.models.surrogate import SurrogateTrees
+from clv_pipeline.tables import EVALUATION_TABLES
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import column, features_at, small_cdnow
 

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import settings as settings_for_tests
 from hypothesis import strategies as st
 
-from clv_pipeline.decisions.segments import RFM_GRID, SEGMENT_ACTIONS, assign_rfm
 from clv_pipeline.decisions.standing import (
     LOYALTY_WEIGHTS,
     decide,
     expect_next_order,
-    rank_customers,
 )
+from clv_pipeline.segments import RFM_GRID, SEGMENT_ACTIONS, assign_rfm, rank_customers
 from clv_pipeline.settings import Settings
 
 CUTOFF = pd.Timestamp("1998-06-30")

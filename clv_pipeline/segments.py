@@ -1,4 +1,8 @@
-"""Segments by rule, so that a name means the same every night, and what to do about each."""
+"""Segments and tiers by rule, and what to do about each.
+
+A name means the same every night and in every backtest: published tables and the slices that models
+are measured on take it from here.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,30 @@ SEGMENT_ACTIONS: dict[str, str] = {
     "convert": "Signed up and never ordered: first-order offer.",
 }
 WELCOME_DAYS = 60
+# Share of customers, best first, that each tier ends at.
+VALUE_TIERS: tuple[tuple[str, float], ...] = (
+    ("top", 0.10),
+    ("high", 0.30),
+    ("middle", 0.60),
+    ("low", 1.00),
+)
+
+
+def rank_customers(clv: pd.Series[float]) -> pd.Series[int]:
+    """Rank customers by value, 1 the highest; equal values in the order of their ids."""
+    order = clv.sort_index().sort_values(ascending=False, kind="stable").index
+    return pd.Series(np.arange(1, len(order) + 1), index=order).reindex(clv.index)
+
+
+def assign_tier(rank: pd.Series[int], clv: pd.Series[float]) -> pd.Series[str]:
+    """Assign the value tier by rank; who is expected to bring nothing is in the lowest one."""
+    share = rank / len(rank)
+    tier = pd.Series(VALUE_TIERS[-1][0], index=rank.index)
+    for name, end in reversed(VALUE_TIERS):
+        # The best customer is in the best tier however few customers there are.
+        tier[(share <= end) | (rank == 1)] = name
+    tier[clv <= 0] = VALUE_TIERS[-1][0]
+    return tier
 
 
 def assign_rfm(past: pd.DataFrame) -> pd.DataFrame:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from clv_pipeline.tables import Column, Table
-
-_MODEL = Column("model", "VARCHAR", "Name of the model or baseline.")
-_HORIZON = Column("horizon_days", "INTEGER", "Days after the cutoff that are predicted.")
-_EVALUATION = Column("evaluation_date", "DATE", "The cutoff that was predicted.")
-_CUTOFF = Column("cutoff_date", "DATE", "The business day up to and including which was known.")
-_VERSION = Column("model_version", "VARCHAR", "The version of the model.")
-_RUN = Column("run_id", "VARCHAR", "The run that wrote the row.")
+from clv_pipeline.tables.columns import (
+    CUTOFF,
+    EVALUATION,
+    HORIZON,
+    MODEL,
+    RUN,
+    VERSION,
+    Column,
+    Table,
+)
 
 EVALUATION_TABLES: dict[str, Table] = {
     "calibration": Table(
         "Predicted against actual in tenths of the customers, by prediction.",
         (
-            _MODEL,
-            _HORIZON,
-            _EVALUATION,
+            MODEL,
+            HORIZON,
+            EVALUATION,
             Column("target", "VARCHAR", "'value', or 'purchase': at least one order."),
             Column("bin", "INTEGER", "1 holds the lowest predictions, 10 the highest."),
             Column("count_customers", "BIGINT", "Customers in the bin."),
@@ -26,14 +28,14 @@ EVALUATION_TABLES: dict[str, Table] = {
             Column("rmse", "DOUBLE", "Root mean squared error within the bin."),
             Column("share_of_predicted", "DOUBLE", "Share of the predicted total in the bin."),
             Column("share_of_actual", "DOUBLE", "Share of the actual total; null without any."),
-            _VERSION,
-            _RUN,
+            VERSION,
+            RUN,
         ),
     ),
     "model_comparisons": Table(
         "Whether what serves a horizon beats another model, by a paired bootstrap.",
         (
-            _HORIZON,
+            HORIZON,
             Column("model", "VARCHAR", "What serves the horizon."),
             Column("other_model", "VARCHAR", "What it is compared with."),
             Column("measure", "VARCHAR", "Name of the measure; total_bias is absolute here."),
@@ -65,16 +67,16 @@ EVALUATION_TABLES: dict[str, Table] = {
                 "better or worse: the interval over customers excludes 0 and the difference is "
                 "worth something; same otherwise.",
             ),
-            _VERSION,
-            _RUN,
+            VERSION,
+            RUN,
         ),
     ),
     "feature_effects": Table(
         "What drives the predicted values: the effects of one driver over one horizon on the "
         "customers of a segment.",
         (
-            _CUTOFF,
-            _HORIZON,
+            CUTOFF,
+            HORIZON,
             Column("segment", "VARCHAR", "The action segment; 'all' for every customer."),
             Column(
                 "level",
@@ -114,22 +116,22 @@ EVALUATION_TABLES: dict[str, Table] = {
                 "R squared between the logarithms of the surrogate's and the model's values on "
                 "held-out customers; 1 is exact.",
             ),
-            _VERSION,
-            _RUN,
+            VERSION,
+            RUN,
         ),
     ),
     "partial_dependence": Table(
         "How the mean predicted value moves with one feature, everything else as it is.",
         (
-            _CUTOFF,
-            _HORIZON,
+            CUTOFF,
+            HORIZON,
             Column("driver", "VARCHAR", "The feature."),
             Column("point", "INTEGER", "Position on the grid, lowest value first."),
             Column("driver_value", "DOUBLE", "The value that the feature was set to."),
             Column("mean_predicted", "DOUBLE", "Mean predicted value then, reporting currency."),
             Column("count_customers", "BIGINT", "Customers that were asked about, a sample."),
-            _VERSION,
-            _RUN,
+            VERSION,
+            RUN,
         ),
     ),
 }
