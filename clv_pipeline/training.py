@@ -259,7 +259,9 @@ def train_challenger(
             + "; ".join(histories.failures.values())
         )
     notes += [f"Horizon {h}: {entry['status']}" for h, entry in horizons.items()]
+    notes += dict.fromkeys(note for result in results for note in result.notes)
     notes += [f"No purchase history at {c}: {why}" for c, why in histories.failures.items()]
+    notes += [f"Purchase history at {c}: {why}" for c, why in histories.cautions.items()]
     _fit_clusters(model, panel, as_of, settings)
     serving = {int(h): str(entry["served_by"]) for h, entry in horizons.items()}
     measured = measure_folds(results, CostMatrix.from_settings(settings), serving)

@@ -383,6 +383,7 @@ def test_a_failed_fit_is_said_and_the_rest_goes_on(tmp_path, monkeypatch):
     result = train_challenger(settings, panel.columns, panel, AS_OF, "r")
     assert any("No purchase history at 1998-06-30" in note for note in result.notes)
     assert any("search stopped short" in note for note in result.notes)
+    assert any("bg_nbd at 1998-" in n and "is left out" in n for n in result.notes)
     assert not {"btyd", "bg_nbd", "pareto_nbd"} & set(result.leaderboard["model"])
     assert decide_challenger(result).promote
     rows = panel.for_cutoffs([AS_OF]).features

@@ -24,6 +24,7 @@ from clv_pipeline.models.base import Files, dump_arrays, load_arrays
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
 from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Target
 from clv_pipeline.timeline import Cutoff, Fold
 
@@ -87,6 +88,8 @@ class FoldResult:
         How the blend's rows were kept unseen.
     stake
         What each customer would bring at the pace of the past; None where that is unknown.
+    notes
+        Candidates that could not be fitted, or whose fit is not to be believed in every respect.
     """
 
     fold: Fold
@@ -98,6 +101,7 @@ class FoldResult:
     slices: dict[str, NDArray[Any]]
     blend_rule: str
     stake: Floats | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -152,6 +156,7 @@ def run_fold(
     value, probability = fitted.model_.parts(experts), dict(experts.probability)
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
     probability.setdefault("tweedie", probability["hurdle"])
+    notes: list[str] = []
     for candidate in CANDIDATES:
         if candidate.is_neural and not options.neural:
             continue
@@ -169,8 +174,11 @@ def run_fold(
             value[candidate.name] = model.predict(X)
             if candidate.is_neural:
                 probability[candidate.name] = model.predict_probability(X)
-        except FitError:
-            continue
+            caution = model.caution() if isinstance(model, HistoryModel) else None
+            if caution is not None:
+                notes.append(f"{candidate.name} at {fold.evaluation}: {caution}")
+        except FitError as error:
+            notes.append(f"{candidate.name} at {fold.evaluation} is left out: {error}")
     return FoldResult(
         fold,
         X.customer_id,
@@ -181,6 +189,7 @@ def run_fold(
         slice_customers(rows, bench.panel.columns, answer["value"], answer["probability"]),
         fitted.blend_rule_,
         stake_of(rows["sum_value"], rows["T"], fold.horizon_days),
+        tuple(notes),
     )
 
 

@@ -41,11 +41,14 @@ class Histories:
         Of the sample that a large shop is fitted on.
     failures
         Cutoffs whose fit failed, and why.
+    cautions
+        Cutoffs whose fit serves and is not to be believed in every respect, and why.
     """
 
     panel: Panel
     seed: int
     failures: dict[Cutoff, str] = field(default_factory=dict)
+    cautions: dict[Cutoff, str] = field(default_factory=dict)
     _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
 
     def at(self, cutoff: Cutoff) -> HistoryModel | None:
@@ -53,7 +56,11 @@ class Histories:
         if cutoff not in self._models:
             try:
                 rows = history_matrix(self.panel.for_cutoffs([cutoff]).features)
-                self._models[cutoff] = HistoryModel(1, seed=self.seed).fit(rows)
+                model = HistoryModel(1, seed=self.seed).fit(rows)
+                self._models[cutoff] = model
+                caution = model.caution()
+                if caution is not None:
+                    self.cautions[cutoff] = caution
             except (FitError, PanelError, ValueError) as error:
                 self.failures[cutoff] = str(error)
                 self._models[cutoff] = None

@@ -119,6 +119,15 @@ class HistoryModel:
         """Return the expected value over the horizon."""
         return self.forecast(X)["btyd_value"]
 
+    def caution(self) -> str | None:
+        """Say what the status of the fits warns of; None where both are to be believed."""
+        doubts = [
+            f"{fit.name} is {fit.result_.status.replace('_', ' ')}. {fit.result_.message}"
+            for fit in (self.btyd_.purchase_model_, self.btyd_.spend_model_)
+            if fit.result_.status not in ("converged", "given")
+        ]
+        return " ".join(doubts) or None
+
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of the fit."""
         bought, spent = self.btyd_.purchase_model_, self.btyd_.spend_model_

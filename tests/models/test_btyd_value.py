@@ -18,6 +18,10 @@ from clv_pipeline.models.btyd import (
     GammaGamma,
     summarise,
 )
+from clv_pipeline.models.fold import Histories, history_matrix
+from clv_pipeline.models.panel import Panel
+from clv_pipeline.timeline import Cutoff
+from tests.models.panels import column
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "btyd"
 OUTPUTS = [
@@ -256,3 +260,31 @@ def test_accuracy_on_cdnow_is_what_was_measured(shared_data: Path) -> None:
         value = BTYDValueModel(purchases).fit(X).predict(X, 273)["value"]
         assert np.sqrt(((value - actual) ** 2).mean()) == pytest.approx(rmse, abs=0.3)
         assert value.sum() / actual.sum() - 1 == pytest.approx(bias, abs=0.01)
+
+
+def test_a_history_that_the_data_hardly_bound_says_so() -> None:
+    # Everyone buys every ten days and nobody leaves: no spread of rates, and no deaths.
+    day = Cutoff.parse("2024-03-31")
+    recency = np.repeat(np.arange(10.0, 60.0, 10.0), 20)
+    rows = pd.DataFrame(
+        {
+            "customer_id": [f"c{k}" for k in range(len(recency))],
+            "cutoff_date": pd.Timestamp(day.day),
+            "frequency": recency / 10,
+            "recency": recency,
+            "T": recency,
+            "count_order_days": recency / 10 + 1,
+            "days_since_last_order": 0.0,
+            "sum_value": np.random.default_rng(0).gamma(5.0, 4.0, len(recency)) * recency,
+        }
+    ).assign(monetary_value=lambda r: r["sum_value"] / r["count_order_days"])
+    columns = tuple(column(name) for name in rows.columns[2:])
+    labels = rows.head(0)[["customer_id", "cutoff_date"]].assign(
+        horizon_days=30, label_value=0.0, label_orders=0, has_purchase=False
+    )
+    histories = Histories(Panel.build(rows, labels, columns), 0)
+    model = histories.at(day)
+    assert model is not None and not histories.failures
+    assert "pareto_nbd is weakly identified. The data hardly bound" in histories.cautions[day]
+    assert histories.cautions[day] == model.caution()
+    assert np.isfinite(model.for_horizon(30).predict(history_matrix(rows))).all()
