@@ -17,6 +17,56 @@
     where known_to_date is not null
 {%- endmacro %}
 
+{# A daily table of what customers did: one row per user, day, what is in `by`, and the day on which
+   that became known. A delta is what a line adds on the day it becomes known, and takes away on the
+   day it is superseded. `counts` and `amounts` say, by name, what one line adds (null: nothing);
+   `only` says which lines count. #}
+{% macro customer_day_deltas(counts, amounts={}, by=[], only='true') -%}
+    {%- set added, deltas = [], [] -%}
+    {%- for names, type in [(counts, 'integer'), (amounts, 'decimal(18, 4)')] -%}
+        {%- for name, expression in names.items() -%}
+            {%- do added.append(expression ~ ' as ' ~ name) -%}
+            {%- do deltas.append(
+                'cast(coalesce(sum(sign * ' ~ name ~ '), 0) as ' ~ type ~ ') as delta_' ~ name
+            ) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set keys = ['user_id', 'activity_date'] + by -%}
+    with lines as (
+        select
+            {{ (keys + ['known_from_date', 'known_to_date'] + added) | join(', ') }}
+        from {{ ref('stg_transactions') }} as lines
+        where
+            user_id is not null
+            and not is_duplicate
+            and (known_to_date is null or known_from_date < known_to_date)
+            and {{ only }}
+            and {{ only_new_users('lines') }}
+    ),
+
+    changes as (
+        {{ known_changes('lines') }}
+    ),
+
+    states as (
+        {{ user_states(ref('stg_transactions')) }}
+    ),
+
+    days as (
+        select
+            {{ (keys + ['known_date'] + deltas) | join(', ') }}
+        from changes
+        group by {{ (keys + ['known_date']) | join(', ') }}
+    )
+
+    select
+        days.*,
+        states.user_state
+    from days
+    inner join states
+        on days.user_id = states.user_id
+{%- endmacro %}
+
 {# What each user's rows are made of now, as one number. #}
 {% macro user_states(relation) -%}
     select
