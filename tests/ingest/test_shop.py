@@ -508,10 +508,12 @@ def test_benchmark_orders_stream_into_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "_CHUNK_CUSTOMERS", 1_000)
-    monkeypatch.setattr(benchmark, "_ORDERS_PER_FILE", 25_000)
     files = write_orders_parquet(tmp_path / "orders", 60_000, orders_per_customer=20)
-    assert [pq.read_metadata(file).num_rows for file in files] == [25_000, 25_000, 10_000]
+    months = [pd.read_parquet(file, columns=["ingested_at"]).ingested_at for file in files]
+    assert [file.name for file in files] == [f"orders_{m.max():%Y%m}.parquet" for m in months]
+    assert all(f"{m.min():%Y%m}" == f"{m.max():%Y%m}" for m in months)
     frame = pd.read_parquet(list(files))
+    assert len(frame) == 60_000
     sales = frame[~frame.is_refund]
     assert sales.transaction_id.is_unique
     # The first two chunks are whole: their customers show the mean that was asked for.

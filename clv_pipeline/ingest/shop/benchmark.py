@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clv_pipeline.ingest.shop.columns import Clock, account_ids, coded_text, money, numbered_ids
@@ -35,7 +36,8 @@ from clv_pipeline.ingest.shop.process import (
 )
 
 _CHUNK_CUSTOMERS = 25_000
-_ORDERS_PER_FILE = 10_000_000
+# Rows that wait until they are a group of a month's file.
+_ROWS_PER_GROUP = 50_000
 
 
 def write_orders_parquet(
@@ -51,12 +53,13 @@ def write_orders_parquet(
     """Write exactly so many one-line orders with every column of the transactions' contract.
 
     Customers follow the same laws as in `write_shop`; 5 % of the orders are followed by a full or
-    partial refund, which counts as one of the rows. Memory holds one chunk of customers.
+    partial refund, which counts as one of the rows. Memory holds one chunk of customers, and what
+    waits to become a group of rows of a month's file.
 
     Parameters
     ----------
     path
-        A file that ends in ``.parquet``, or a folder for files of ten million rows each.
+        A file that ends in ``.parquet``, or a folder for a file per month in which rows arrived.
     orders
         Rows to write.
     seed
@@ -81,35 +84,76 @@ def write_orders_parquet(
     if orders < 1:
         raise ValueError(f"orders = {orders} can't be: write at least 1.")
     path = Path(path)
-    is_file = path.suffix == ".parquet"
-    (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
     laws = {**(parameters or ShopParameters()).__dict__, "orders_per_customer": orders_per_customer}
     chunks = _chunks(ShopParameters(**laws), seed, days, start)
-    files: list[Path] = []
-    writer: pq.ParquetWriter | None = None
-    left = room = 0
-    left = orders
-    try:
+    with _Files(path) as files:
+        left = orders
         while left:
             table = next(chunks)
             table = table.slice(0, min(left, table.num_rows))
             left -= table.num_rows
-            while table.num_rows:
-                if writer is None:
-                    room = left + table.num_rows if is_file else _ORDERS_PER_FILE
-                    files.append(path if is_file else path / f"orders_{len(files):04d}.parquet")
-                    writer = pq.ParquetWriter(
-                        files[-1], table.schema, compression="zstd", store_decimal_as_integer=True
-                    )
-                writer.write_table(table.slice(0, room))
-                room, table = room - min(room, table.num_rows), table.slice(room)
-                if room == 0:
-                    writer.close()
-                    writer = None
-    finally:
-        if writer is not None:
+            files.add(table)
+    return tuple(files.written)
+
+
+class _Files:
+    """Writes rows into one file, or into one per month of delivery, each a little at a time.
+
+    Parameters
+    ----------
+    path
+        A file that ends in ``.parquet``, or a folder.
+
+    Attributes
+    ----------
+    written
+        The files, in the order of their names.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_file = path.suffix == ".parquet"
+        (path.parent if self._is_file else path).mkdir(parents=True, exist_ok=True)
+        self._waiting: dict[Path, list[pa.Table]] = {}
+        self._writers: dict[Path, pq.ParquetWriter] = {}
+
+    @property
+    def written(self) -> list[Path]:
+        return sorted(self._writers)
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file, tables in self._waiting.items():
+            self._write(file, tables)
+        for writer in self._writers.values():
             writer.close()
-    return tuple(files)
+
+    def add(self, table: pa.Table) -> None:
+        if self._is_file:
+            self._write(self._path, [table])
+            return
+        arrived = table["ingested_at"]
+        months = pc.add(pc.multiply(pc.year(arrived), 100), pc.month(arrived))
+        for month in sorted(pc.unique(months).to_pylist()):
+            part = table.filter(pc.equal(months, month))
+            waiting = self._waiting.setdefault(self._path / f"orders_{month}.parquet", [])
+            waiting.append(part)
+        for file, tables in self._waiting.items():
+            if sum(part.num_rows for part in tables) >= _ROWS_PER_GROUP:
+                self._write(file, tables)
+                tables.clear()
+
+    def _write(self, file: Path, tables: list[pa.Table]) -> None:
+        if not tables:
+            return
+        table = pa.concat_tables(tables)
+        if file not in self._writers:
+            self._writers[file] = pq.ParquetWriter(
+                file, table.schema, compression="zstd", store_decimal_as_integer=True
+            )
+        self._writers[file].write_table(table)
 
 
 def _chunks(parameters: ShopParameters, seed: int, days: int, start: date) -> Iterator[pa.Table]:
