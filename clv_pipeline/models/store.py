@@ -195,7 +195,11 @@ def load_serving(folder: Path) -> tuple[CLVModel, dict[str, Any], str | None]:
         if not (folder / CHAMPION).exists():
             raise
         why = str(error)
-    others = [str(manifest["model_version"]) for manifest in reversed(list_models(folder))]
+    others = [
+        str(manifest["model_version"])
+        for manifest in reversed(list_models(folder))
+        if not manifest.get("is_stand_in")  # made for one day
+    ]
     for version in dict.fromkeys([*reversed(line[:-1]), *others]):
         try:
             model, manifest = load_model(folder, version)

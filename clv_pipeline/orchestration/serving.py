@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
 
 if TYPE_CHECKING:
+    from clv_pipeline.models.clv import CLVModel
     from data_quality.gates import GateReport
 
 # The gates that must have passed for a cutoff before it may be published.
@@ -53,10 +54,13 @@ def score(
 ) -> pd.DataFrame:
     """Let the champion answer for every customer of a cutoff, and keep it in ``scores``.
 
+    Where it can't be read, an earlier version answers; where none can, or none was ever promoted,
+    a model of that day's purchase histories does, which is kept and never promoted.
+
     Parameters
     ----------
     warn
-        Told in a sentence when another version stands in for a champion that can't be read.
+        Told in a sentence when something else stands in for the champion.
 
     Raises
     ------
@@ -66,16 +70,36 @@ def score(
     from clv_pipeline.models import store
     from clv_pipeline.scoring import score_customers
 
-    model, manifest, note = store.load_serving(settings.paths.models)
+    features = _read_cutoff(settings, "features.customer_features", cutoff)
+    note: str | None
+    try:
+        model, manifest, note = store.load_serving(settings.paths.models)
+    except store.ModelStoreError as error:
+        model, manifest = _stand_in(settings, features, run_id, str(error))
+        note = str(manifest["notes"][0])
     if note is not None and warn is not None:
         warn(note)
-    features = _read_cutoff(settings, "features.customer_features", cutoff)
     predictions = score_customers(model, features, settings, run_id, str(manifest["model_version"]))
     with open_warehouse(settings) as connection:
         replace_rows(
             connection, "scores.customer_predictions", predictions, {"cutoff_date": cutoff.day}
         )
     return predictions
+
+
+def _stand_in(
+    settings: Settings, features: pd.DataFrame, run_id: str, why: str
+) -> tuple[CLVModel, dict[str, Any]]:
+    """Make what answers where no model can be read, and keep it for what explains its answers."""
+    from clv_pipeline.features.registry import load_features
+    from clv_pipeline.models import store
+    from clv_pipeline.stand_in import make_stand_in
+
+    columns = load_features(settings.paths.dbt_project)
+    model, manifest = make_stand_in(settings, features, columns, run_id, why)
+    settings.paths.models.mkdir(parents=True, exist_ok=True)
+    store.save_model(settings.paths.models, model, manifest)
+    return model, manifest
 
 
 def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
