@@ -19,7 +19,7 @@ from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.fold import Workbench
-from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder, Floats, Matrix, Panel, Target
+from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder, Floats, Panel, Target
 from clv_pipeline.timeline import Cutoff, Fold
 
 Method = Literal["bayes", "random", "grid"]
@@ -312,8 +312,8 @@ class _Experts:
         self.columns = [f for f in panel.columns if f.name not in left_out]
 
     def fit(self, rows: pd.DataFrame, y: Target) -> _Experts:
-        self.encoder_ = Encoder.fit(rows, self.columns)
-        plain = self._plain(rows)
+        self.encoder_, encoded = Encoder.fit_transform(rows, self.columns, y)
+        plain = encoded.with_columns(_forecast(rows))
         self.clusters_ = BehaviourClusters(self.options.clusters, self.options.seed).fit(plain)
         X = plain.with_columns(self.clusters_.columns(plain))
         self.hurdle_ = HurdleModel(self.options).fit(X, y)
@@ -321,13 +321,13 @@ class _Experts:
         return self
 
     def predict(self, rows: pd.DataFrame) -> Floats:
-        plain = self._plain(rows)
+        plain = self.encoder_.transform(rows).with_columns(_forecast(rows))
         X = plain.with_columns(self.clusters_.columns(plain))
         return (self.hurdle_.predict(X) + self.tweedie_.predict(X)) / 2
 
-    def _plain(self, rows: pd.DataFrame) -> Matrix:
-        forecast = {n: rows[n].to_numpy() for n in rows.columns if str(n).startswith("btyd_")}
-        return self.encoder_.transform(rows).with_columns(forecast)
+
+def _forecast(rows: pd.DataFrame) -> dict[str, Floats]:
+    return {str(n): rows[n].to_numpy() for n in rows.columns if str(n).startswith("btyd_")}
 
 
 def _rows(bench: Workbench, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:

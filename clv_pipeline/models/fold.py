@@ -164,8 +164,8 @@ class Workbench:
     def fit(self, rows: pd.DataFrame, y: Target, levels: Levels) -> FittedExperts:
         """Fit an encoder and experts on raw rows, around the levels of their cutoffs."""
         extra = self.histories.columns(rows, self.options.horizon_days)
-        encoder = Encoder.fit(rows, self.panel.columns)
-        X = encoder.transform(rows).with_columns(extra)
+        encoder, X = Encoder.fit_transform(rows, self.panel.columns, y)
+        X = X.with_columns(extra)
         level_zero = LevelZero(self.options).fit(X, y, levels if extra else None)
         return FittedExperts(encoder, level_zero, bool(extra))
 
