@@ -51,8 +51,9 @@ _HASH_FILE = ".content"
 # What differs from run to run. No model's name, config or reference depends on it, only its SQL.
 _PARSE_DAY = "2000-01-01"
 _RUN_VARIABLES = {"cutoffs": [_PARSE_DAY], "data_through": _PARSE_DAY, "run_id": "parse"}
-# The last project that this process parsed: its content and folder, and dbt's manifest of it.
-_parsed: dict[tuple[str, str], Any] = {}
+# What this process has parsed, newest last: dbt's manifest, by the project's content and variables.
+_parsed: dict[str, Any] = {}
+_MOST_PARSED = 4
 
 
 @dataclass(frozen=True)
@@ -344,8 +345,7 @@ def _invoke(settings: Settings, arguments: Sequence[str], variables: Mapping[str
                 manifest = _parse_once(settings, project)
             outcome = dbtRunner(manifest).invoke(command)
             if list(arguments) == ["parse"] and outcome.success:
-                _parsed.clear()
-                _parsed[_project_key(project)] = outcome.result
+                _keep_parsed(_project_key(settings, project), outcome.result)
             return outcome
         finally:
             _close_connections()
@@ -379,7 +379,7 @@ def _parse_once(settings: Settings, project: Path) -> Any:
     """
     from dbt.cli.main import dbtRunner
 
-    key = _project_key(project)
+    key = _project_key(settings, project)
     if key not in _parsed:
         command = [
             "parse",
@@ -391,17 +391,45 @@ def _parse_once(settings: Settings, project: Path) -> Any:
             "--vars",
             json.dumps(parse_variables(settings)),
         ]
-        _parsed.clear()
         try:
-            _parsed[key] = dbtRunner().invoke(command).result
+            _keep_parsed(key, dbtRunner().invoke(command).result)
         finally:
             _close_logs()  # the command that follows opens them anew
-    return _parsed[key]
+    return _parsed.get(key)
 
 
-def _project_key(project: Path) -> tuple[str, str]:
-    # What lies there counts, not what was installed: a model may have been edited in place.
-    return str(_find_project_files(project)[1]), str(project)
+def _keep_parsed(key: str, manifest: Any) -> None:
+    if manifest is not None:
+        _parsed[key] = manifest
+        while len(_parsed) > _MOST_PARSED:
+            del _parsed[next(iter(_parsed))]
+
+
+def _project_key(settings: Settings, project: Path) -> str:
+    # What lies there counts, not what was installed: a model may have been edited in place. Homes
+    # with the same content share what was parsed, for nothing in it depends on the folder.
+    files = {str(p.relative_to(project)): p.read_bytes() for p in _find_project_files(project)[0]}
+    variables = json.dumps(parse_variables(settings), sort_keys=True).encode()
+    return _hash_files({**files, "variables": variables})
+
+
+def parse_project(settings: Settings) -> bytes:
+    """Return dbt's manifest of the project as JSON; what this process has parsed serves again.
+
+    Raises
+    ------
+    TransformError
+        If dbt can't parse the project.
+    """
+    project = install_dbt_project(settings)
+    path = settings.paths.dbt_target / "manifest.json"
+    known = _parsed.get(_project_key(settings, project))
+    if known is None:
+        run_dbt(settings, ["parse"], parse_variables(settings))
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known.writable_manifest().write(str(path))
+    return path.read_bytes()
 
 
 def parse_variables(settings: Settings) -> dict[str, Any]:

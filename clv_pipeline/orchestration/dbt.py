@@ -91,10 +91,10 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     content = (project / ".content").read_text(encoding="utf-8")
     manifest = settings.paths.dagster_home / f"dbt_manifest_{content[:16]}.json"
     if not manifest.exists():
-        transform.run_dbt(settings, ["parse"], transform.parse_variables(settings))
+        parsed = transform.parse_project(settings)
         for outdated in manifest.parent.glob("dbt_manifest_*.json"):
             outdated.unlink()
-        write_atomically(manifest, (settings.paths.dbt_target / "manifest.json").read_bytes())
+        write_atomically(manifest, parsed)
     loaded: dict[str, Any] = json.loads(manifest.read_bytes())
     return loaded
 

@@ -11,6 +11,7 @@ import dagster as dg
 
 from clv_pipeline.orchestration.checks import GATES
 from clv_pipeline.orchestration.environment import prepare_environment
+from clv_pipeline.orchestration.event_store import keep_open
 from clv_pipeline.orchestration.partitions import CUTOFF_TAG, data_days
 from clv_pipeline.orchestration.previews import SUMMARY
 from clv_pipeline.orchestration.project import first_failure, hold_lock_once, tidy_killed_runs
@@ -113,7 +114,11 @@ class Runner:
         steps = _Steps(self.progress)
         started = time.monotonic()
         log = self.settings.paths.dagster_home / "logs" / "clv.log"
-        with dg.DagsterInstance.get() as instance, listen_to_runs(log, steps.hear, steps.hear_text):
+        with (
+            dg.DagsterInstance.get() as instance,
+            keep_open(instance),
+            listen_to_runs(log, steps.hear, steps.hear_text),
+        ):
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
