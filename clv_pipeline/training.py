@@ -381,7 +381,7 @@ def _fit_horizon(
             source = fitted.matrix(rows, model.history_)
         else:
             source = bench.matrix(rows, bench.experts(plan.training))
-        model.simpler_[horizon] = candidate.make(bench.options).fit(source, y)
+        model.simpler_[horizon] = candidate.build(bench.options).fit(source, y)
     return name, reason
 
 

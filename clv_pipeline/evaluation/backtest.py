@@ -158,14 +158,14 @@ def run_fold(
     probability.setdefault("tweedie", probability["hurdle"])
     notes: list[str] = []
     for candidate in CANDIDATES:
-        if candidate.is_neural and not options.neural:
+        if candidate.is_part or (candidate.is_neural and not options.neural):
             continue
         if candidate.is_slow and not with_slow:
             continue
         try:
             # A purchase history needs no labels: it is fitted on what was known at the cutoff.
             source = X if candidate.is_label_free else train
-            model: Any = candidate.make(options)
+            model: Any = candidate.build(options)
             if candidate.reads_days:
                 if bench.panel.days is None:
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tomllib
 from dataclasses import replace
 
@@ -9,21 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clv_pipeline.evaluation import search as room
-from clv_pipeline.evaluation.search import (
-    SPACE,
-    SearchResult,
-    Trial,
-    drop_features,
-    permutation_importance,
-    run_trial,
-    search,
-    splits_by_cohort,
-    splits_by_time,
-)
+from clv_pipeline.evaluation import splits as splitting
+from clv_pipeline.evaluation import trials as room
+from clv_pipeline.evaluation.metrics import normalized_gini
+from clv_pipeline.evaluation.search import SearchResult, search
+from clv_pipeline.evaluation.selecting import TOLERANCE, drop_features, permutation_importance
+from clv_pipeline.evaluation.splits import cohort_months, splits_by_cohort, splits_by_time
+from clv_pipeline.evaluation.trials import EXPERTS, SUBJECTS, Trial, run_trial
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.fold import Histories, Workbench
-from clv_pipeline.models.panel import Panel, PanelError, leave_out
+from clv_pipeline.models.panel import ALWAYS_KEPT, Panel, PanelError, leave_out
 from clv_pipeline.settings import build_settings
 from clv_pipeline.timeline import Cutoff, Fold
 from tests.models.panels import column, make_panel, small_cdnow
@@ -56,10 +52,10 @@ def test_time_judges_on_cutoffs_after_those_that_train(bench):
 
 def test_cohorts_judge_on_months_that_did_not_train(bench):
     splits = splits_by_cohort(bench, DAYS[:2])
-    assert len(splits) == room.COHORT_FOLDS
+    assert len(splits) == splitting.COHORT_FOLDS
     tested = []
     for split in splits:
-        train, test = (set(room.cohort_months(part)) for part in (split.train, split.test))
+        train, test = (set(cohort_months(part)) for part in (split.train, split.test))
         assert train and test and not train & test
         assert not set(split.train["customer_id"]) & set(split.test["customer_id"])
         tested.append(len(split.test))
@@ -70,17 +66,17 @@ def test_months_of_first_orders():
     rows = pd.DataFrame(
         {"cutoff_date": pd.to_datetime(["2024-03-31"] * 3), "T": [0.0, 31.0, np.nan]}
     )
-    assert room.cohort_months(rows).tolist() == ["2024-03", "2024-02", "none"]
+    assert cohort_months(rows).tolist() == ["2024-03", "2024-02", "none"]
 
 
 @pytest.mark.parametrize("method", ["bayes", "random", "grid"])
 def test_no_set_is_tried_twice_and_the_present_one_first(bench, monkeypatch, method):
     asked = []
 
-    def pretend(panel, options, splits, parameters):
+    def pretend(panel, options, splits, parameters, subject):
         asked.append(tuple(parameters.values()))
         # Best at many small steps.
-        loss = abs(options.trees - 300) / 300 + abs(options.learning_rate - 0.03)
+        loss = abs(parameters["trees"] - 300) / 300 + abs(parameters["learning_rate"] - 0.03)
         return Trial(dict(parameters), loss, 0.0, 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(room, "run_trial", pretend)
@@ -106,7 +102,7 @@ def test_no_set_is_tried_twice_and_the_present_one_first(bench, monkeypatch, met
 def test_the_time_is_kept(bench):
     found = search(bench.panel, OPTIONS, splits_by_time(bench, FOLDS[:1]), budget_seconds=0.0)
     assert len(found.trials) == 1
-    assert found.best.parameters == {n: float(getattr(OPTIONS, n)) for n in SPACE}
+    assert found.best.parameters == {n: float(getattr(OPTIONS, n)) for n in EXPERTS.space}
     with pytest.raises(ValueError, match="nothing to judge by"):
         search(bench.panel, OPTIONS, [], budget_seconds=1.0)
 
@@ -119,14 +115,57 @@ def test_the_loss_falls_with_what_is_learned(bench):
     assert more.normalized_gini > 0.5
 
 
+def test_every_objective_has_a_stated_space():
+    assert set(SUBJECTS) == {
+        *("experts", "hurdle", "tweedie", "poisson", "squared", "absolute", "median"),
+        *("ziln", "gru"),
+    }
+    for subject in SUBJECTS.values():
+        present = subject.present(OPTIONS)
+        assert set(present) == set(subject.space)
+        assert all(len(values) > 1 for values in subject.space.values())
+
+
+@pytest.mark.parametrize("name", ["hurdle", "tweedie", "poisson", "squared", "absolute", "median"])
+def test_each_objective_is_fitted_and_judged_by_itself(bench, name):
+    split = splits_by_time(bench, FOLDS[1:])[0]
+    subject = SUBJECTS[name]
+    fitted = room.FittedSubject(bench.panel, OPTIONS, subject, {"trees": 20.0, "depth": 3.0})
+    found = fitted.fit(split.train, split.train_target).predict(split.test)
+    assert fitted.options.trees == 20 and fitted.options.depth == 3
+    assert (found >= 0).all() and found.std() > 0
+    if name not in ("absolute", "median"):  # most customers bring nothing, and so does the median
+        assert normalized_gini(split.test_target.value, found) > 0.4
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra 'neural'")
+@pytest.mark.parametrize("name", ["ziln", "gru"])
+def test_networks_are_searched_with_their_own_parameters(bench, name):
+    days = small_cdnow(700)
+    parts = [
+        days[days["date"] <= pd.Timestamp(c.day)].assign(cutoff_date=pd.Timestamp(c.day))
+        for c in DAYS
+    ]
+    orders = pd.concat(parts).rename(columns={"date": "activity_date", "amount": "value"})
+    split = splits_by_time(bench, FOLDS[1:])
+    trial = run_trial(
+        replace(bench.panel, days=orders),
+        OPTIONS,
+        split,
+        {"epochs": 4.0, "width": 16.0, "step": 0.005},
+        subject=SUBJECTS[name],
+    )
+    assert trial.normalized_gini > 0.3 and np.isfinite(trial.loss)
+
+
 def test_what_counts_for_nothing_can_go(bench):
     splits = splits_by_time(bench, FOLDS[1:])
     importance = permutation_importance(bench.panel, OPTIONS, splits[0])
     assert max(importance.values()) > 2 * importance["noise"]
     gone, loss = drop_features(bench.panel, OPTIONS, splits)
     before = run_trial(bench.panel, OPTIONS, splits, {}).loss
-    assert loss <= before * (1 + room.TOLERANCE)
-    assert gone and not set(gone) & room.ALWAYS_KEPT
+    assert loss <= before * (1 + TOLERANCE)
+    assert gone and not set(gone) & ALWAYS_KEPT
     assert drop_features(bench.panel, OPTIONS, splits, until=0.0)[0] == ()
 
 
@@ -144,6 +183,10 @@ def test_what_was_found_are_lines_for_clv_toml(tmp_path):
         8,
     )
     assert settings.model.left_out_features == ("noise",)
+    network = replace(trial, parameters={"epochs": 40.0, "step": 0.001})
+    found = SearchResult((network,), network, (), 1.0, (), SUBJECTS["ziln"])
+    assert tomllib.loads(found.to_toml()) == {"model": {}}  # clv.toml has no such setting
+    assert "# ziln: epochs = 40\n# ziln: step = 0.001" in found.to_toml()
 
 
 def test_only_features_that_may_go_are_left_out():

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.base import FitOptions, sample_rows
-from clv_pipeline.models.neural.training import Heads, optimise, require_torch
+from clv_pipeline.models.neural.training import STEP, Heads, optimise, require_torch
 from clv_pipeline.models.panel import Floats, Matrix, PanelError, Target
 
 # So many order days are read, the newest ones.
 LENGTH = 20
-HIDDEN = 32
 COUNT_STATIC = 3
 BATCH_ROWS = 4096
 
@@ -31,6 +30,10 @@ class GRUModel:
         Seed and most rows.
     epochs
         At most; fewer where held-out customers stop gaining.
+    width
+        Of the recurrent state and of the layer after it.
+    step
+        Of the optimiser.
 
     Attributes
     ----------
@@ -38,9 +41,13 @@ class GRUModel:
         The fitted network.
     """
 
-    def __init__(self, options: FitOptions, epochs: int = 25) -> None:
+    def __init__(
+        self, options: FitOptions, epochs: int = 25, width: int = 32, step: float = STEP
+    ) -> None:
         self.options = options
         self.epochs = epochs
+        self.width = width
+        self.step = step
         self.days_: pd.DataFrame | None = None
 
     def with_days(self, days: pd.DataFrame) -> Self:
@@ -74,7 +81,13 @@ class GRUModel:
         target = (value / self.scale_).astype(np.float32)
         options = self.options
         self.network_ = optimise(
-            torch, lambda: _network(torch), inputs, target, options.seed, self.epochs
+            torch,
+            lambda: _network(torch, self.width),
+            inputs,
+            target,
+            options.seed,
+            self.epochs,
+            self.step,
         )
         total = float(self._heads(seen).mean(self.highest_).sum())
         self.level_ = float(target.sum()) / total if total > 0 else 1.0
@@ -140,16 +153,16 @@ class GRUModel:
         return Heads.of(np.concatenate(found))
 
 
-def _network(torch: Any) -> Any:
+def _network(torch: Any, width: int) -> Any:
     """Make the network; its class can only be written where PyTorch is there."""
     nn = torch.nn
 
     class Network(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.recurrent = nn.GRU(4, HIDDEN, batch_first=True)
+            self.recurrent = nn.GRU(4, width, batch_first=True)
             self.head = nn.Sequential(
-                nn.Linear(HIDDEN + COUNT_STATIC, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3)
+                nn.Linear(width + COUNT_STATIC, width), nn.ReLU(), nn.Linear(width, 3)
             )
 
         def forward(self, steps: Any, static: Any) -> Any:

@@ -16,6 +16,7 @@ BATCH = 512
 LEAST_BATCHES = 8
 HELD_OUT = 0.15
 PATIENCE = 5
+STEP = 2e-3
 LEAST_SCALE, MOST_SCALE = 0.05, 3.0
 
 
@@ -90,6 +91,7 @@ def fit_network(
     hidden: tuple[int, ...],
     seed: int,
     epochs: int,
+    step: float = STEP,
 ) -> list[np.ndarray[Any, Any]]:
     """Fit linear layers with ReLU between them and a ZILN head.
 
@@ -107,7 +109,7 @@ def fit_network(
             layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
         return torch.nn.Sequential(*layers[:-1])
 
-    network = optimise(torch, build, (torch.from_numpy(inputs),), value, seed, epochs)
+    network = optimise(torch, build, (torch.from_numpy(inputs),), value, seed, epochs, step)
     return [p.detach().numpy().copy() for p in network.parameters()]
 
 
@@ -118,6 +120,7 @@ def optimise(
     value: np.ndarray[Any, Any],
     seed: int,
     epochs: int,
+    step: float = STEP,
 ) -> Any:
     """Fit any network that gives three outputs per row, by Adam with early stopping.
 
@@ -130,6 +133,8 @@ def optimise(
         Makes the network.
     inputs
         Tensors with a row each; the network is called with one batch of each.
+    step
+        Adam's.
     """
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
@@ -140,7 +145,7 @@ def optimise(
         order = rng.permutation(len(value))
         held = torch.from_numpy(order[: int(HELD_OUT * len(order))])
         seen = order[len(held) :]
-        optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, weight_decay=1e-4)
+        optimiser = torch.optim.Adam(network.parameters(), lr=step, weight_decay=1e-4)
         # A small shop has few batches of full size; fewer rows in each let it learn as fast.
         parts = min(max(len(seen) // BATCH, LEAST_BATCHES), max(len(seen), 1))
         best, kept, waited = float("inf"), network.state_dict(), 0

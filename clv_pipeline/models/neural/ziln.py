@@ -22,10 +22,9 @@ from clv_pipeline.models.base import (
     sample_rows,
 )
 from clv_pipeline.models.baselines import squash
-from clv_pipeline.models.neural.training import Heads, fit_network
+from clv_pipeline.models.neural.training import STEP, Heads, fit_network
 from clv_pipeline.models.panel import Floats, Matrix, Target
 
-HIDDEN = (64, 32)
 # One column per frequent category; the rest share none.
 MAX_CATEGORIES = 12
 
@@ -41,6 +40,10 @@ class ZILNModel:
         Seed and most rows.
     epochs
         At most; fewer where held-out customers stop gaining.
+    width
+        Of the first hidden layer; the second has half of it.
+    step
+        Of the optimiser.
 
     Attributes
     ----------
@@ -50,9 +53,13 @@ class ZILNModel:
         How columns become numbers: median, center, spread, codes of categories.
     """
 
-    def __init__(self, options: FitOptions, epochs: int = 40) -> None:
+    def __init__(
+        self, options: FitOptions, epochs: int = 40, width: int = 64, step: float = STEP
+    ) -> None:
         self.options = options
         self.epochs = epochs
+        self.width = width
+        self.step = step
 
     def fit(self, X: Matrix, y: Target) -> Self:
         """Fit on at most ``options.max_rows`` rows.
@@ -72,7 +79,12 @@ class ZILNModel:
         self.highest_ = float(np.log(max(value.max() / self.scale_, 1e-6))) if buyers.any() else 0.0
         inputs = self._numbers(seen).astype(np.float32)
         self.layers_ = fit_network(
-            inputs, (value / self.scale_).astype(np.float32), HIDDEN, self.options.seed, self.epochs
+            inputs,
+            (value / self.scale_).astype(np.float32),
+            (self.width, self.width // 2),
+            self.options.seed,
+            self.epochs,
+            self.step,
         )
         raw = self._means(inputs)
         total = float(raw.sum())
@@ -96,6 +108,8 @@ class ZILNModel:
             "scale": self.scale_,
             "highest": self.highest_,
             "level": self.level_,
+            "width": self.width,
+            "step": self.step,
             "codes": self.inputs_["codes"],
             "count_layers": len(self.layers_) // 2,
         }
@@ -108,6 +122,8 @@ class ZILNModel:
         """Read what ``to_files`` gave."""
         document, arrays = load_json(files["model.json"]), load_arrays(files["arrays.npz"])
         model = cls(FitOptions(**document["options"]), document["epochs"])
+        model.width = document.get("width", model.width)
+        model.step = document.get("step", model.step)
         model.scale_, model.highest_ = document["scale"], document["highest"]
         model.level_ = document["level"]
         model.inputs_ = {name: arrays[name] for name in ("median", "center", "spread")}
