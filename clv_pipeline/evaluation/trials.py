@@ -141,8 +141,8 @@ class FittedSubject:
 
     def fit(self, rows: pd.DataFrame, y: Target) -> FittedSubject:
         """Fit on raw rows with the forecasts made at their cutoffs."""
-        self.encoder_ = Encoder.fit(rows, self.columns)
-        plain_rows = self.encoder_.transform(rows).with_columns(_forecast(rows))
+        self.encoder_, encoded = Encoder.fit_transform(rows, self.columns, y)
+        plain_rows = encoded.with_columns(_forecast(rows))
         self.clusters_ = BehaviourClusters(self.options.clusters, self.options.seed).fit(plain_rows)
         X = plain_rows.with_columns(self.clusters_.columns(plain_rows))
         self.models_: list[Any] = []
