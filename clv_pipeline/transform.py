@@ -240,6 +240,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "CLV_DBT_MEMORY_LIMIT": str(config["memory_limit"]),
         "CLV_DBT_THREADS": str(config["threads"]),
         "CLV_DBT_SPILL": str(config["temp_directory"]),
+        "CLV_DBT_DISABLED_OPTIMIZERS": str(config["disabled_optimizers"]),
         "DBT_TARGET_PATH": str(settings.paths.dbt_target),
         "DBT_LOG_PATH": str(settings.paths.dbt_target / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from clv_pipeline.settings import Settings
+from clv_pipeline.transform import dbt_environment, packaged_dbt_project
 from clv_pipeline.warehouse import (
+    DISABLED_OPTIMIZERS,
     RunUnderWayError,
     WarehouseError,
     hold_run_lock,
+    open_database,
     open_published,
     open_warehouse,
     read_frame,
@@ -85,3 +89,38 @@ def test_no_half_file_is_left_under_the_name(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_atomically(target, "no bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"one"
+
+
+_REFUNDED_SHOP = """
+CREATE TABLE lines AS SELECT * FROM (VALUES ('a', 2), ('a', -1)) AS rows(user_id, lines);
+CREATE TABLE owners (user_id VARCHAR, valid_from_date DATE);
+"""
+# The smallest question that DuckDB 2.0.0 answers with nobody while it trusts its statistics.
+_WHO_KEPT_SOMETHING = """
+SELECT lines.user_id FROM lines
+LEFT JOIN owners
+    ON lines.user_id = owners.user_id AND owners.valid_from_date <= DATE '2024-01-01'
+GROUP BY 1 HAVING sum(lines) > 0
+"""
+
+
+def test_a_refund_hides_nobody_where_no_account_was_merged(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with open_warehouse(settings) as connection:
+        connection.execute(_REFUNDED_SHOP)
+        assert connection.execute(_WHO_KEPT_SOMETHING).fetchall() == [("a",)]
+    with open_warehouse(settings, read_only=True) as connection:
+        assert connection.execute(_WHO_KEPT_SOMETHING).fetchall() == [("a",)]
+    for path in (None, tmp_path / "other.duckdb"):
+        with open_database(path) as connection:
+            connection.execute(_REFUNDED_SHOP)
+            assert connection.execute(_WHO_KEPT_SOMETHING).fetchall() == [("a",)]
+
+
+def test_dbt_s_connection_is_guarded_alike(settings: Settings) -> None:
+    profile = yaml.safe_load((packaged_dbt_project() / "profiles.yml").read_text(encoding="utf-8"))
+    options = profile["clv"]["outputs"]["warehouse"]["config_options"]
+    variable = "CLV_DBT_DISABLED_OPTIMIZERS"
+    assert variable in options["disabled_optimizers"]
+    assert dbt_environment(settings)[variable] == DISABLED_OPTIMIZERS

@@ -49,9 +49,6 @@ _INPUTS_SEEN = {
 REFERENCE_CUSTOMERS = 300
 # A rate holds until the next one; one that is older than this says too little.
 _RATE_DAYS = 10
-# DuckDB 2.0 takes `lines > 0` below to be always false where the table of owners is empty: it
-# derives so from statistics of the daily deltas, some of which are negative.
-_TRUST_NO_STATISTICS = "SET disabled_optimizers = 'statistics_propagation'"
 _KINDS = """
 SELECT kind, is_category, sum(lines) AS lines, sum(quantity) AS quantity, sum(revenue) AS revenue
 FROM (
@@ -128,12 +125,10 @@ def publish_queries(connection: duckdb.DuckDBPyConnection, path: Path, cutoff: C
         f"ATTACH {quote_literal(str(path))} AS fresh "
         f"(STORAGE_VERSION {quote_literal(PUBLISHED_STORAGE_VERSION)})"
     )
-    connection.execute(_TRUST_NO_STATISTICS)
     try:
         for name, (query, parameters) in tables.items():
             connection.execute(f"CREATE TABLE fresh.main.{name} AS {query}", dict(parameters))
     finally:
-        connection.execute("RESET disabled_optimizers")
         connection.execute("DETACH fresh")
     path.chmod(0o600)
 
@@ -176,7 +171,6 @@ class FreshFeatures:
         self._stack = ExitStack()
         self._connection = self._stack.enter_context(open_database())
         run = self._connection.execute
-        run(_TRUST_NO_STATISTICS)
         run("SET threads = 1")  # a few rows are read by one thread soonest
         run("ATTACH ':memory:' AS warehouse")
         run(f"ATTACH {quote_literal(str(path))} AS fresh (READ_ONLY)")
