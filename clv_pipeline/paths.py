@@ -64,6 +64,21 @@ class Paths:
         return self.home / "spill"
 
     @property
+    def spark(self) -> Path:
+        """What Spark keeps, where it is the engine: tables, scratch files, its log."""
+        return self.home / "spark"
+
+    @property
+    def spark_sources(self) -> Path:
+        """Landed tables as Parquet, for Spark to read."""
+        return self.spark / "sources"
+
+    @property
+    def lake(self) -> Path:
+        """Tables that Spark has built, as Parquet."""
+        return self.spark / "lake"
+
+    @property
     def run_lock(self) -> Path:
         """Held by the run that writes."""
         return self.home / "run.lock"

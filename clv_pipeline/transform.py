@@ -22,6 +22,14 @@ from clv_pipeline.dbt_yaml import (
     read_documents,
     sources_document,
 )
+from clv_pipeline.engines.building import (
+    DUCKDB,
+    finish_engine,
+    prepare_engine,
+    split_by_engine,
+)
+from clv_pipeline.engines.lake import drop_lake
+from clv_pipeline.engines.session import EngineError
 from clv_pipeline.settings import InputSettings, Settings
 from clv_pipeline.signals import prepare_holidays, prepare_texts
 from clv_pipeline.tables import create_tables
@@ -161,10 +169,13 @@ def prepare_sources(settings: Settings) -> None:
     are dropped, and the next build makes them again from ``raw``. So they are when a file was read
     anew under other settings: its rows have the same numbers and another content.
     """
+    constants = _constant_variables(settings)
+    if settings.engine.name != "duckdb":
+        constants["engine"] = settings.engine.name
     definition = _hash_files(
         {
             **_project_files(packaged_dbt_project(), settings, horizons=()),
-            "variables": json.dumps(_constant_variables(settings), sort_keys=True).encode(),
+            "variables": json.dumps(constants, sort_keys=True).encode(),
         }
     )
     with open_warehouse(settings) as connection:
@@ -184,6 +195,8 @@ def prepare_sources(settings: Settings) -> None:
         connection.begin()
         for schema in () if is_current else _DERIVED_SCHEMAS:
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        if not is_current:
+            drop_lake(settings)
         connection.execute("DELETE FROM ops.built_definition")
         connection.execute("INSERT INTO ops.built_definition VALUES (?)", [definition])
         connection.execute("DELETE FROM ops.built_files")
@@ -232,17 +245,21 @@ def dbt_variables(
     }
 
 
-def dbt_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that dbt and the project's profiles.yml read."""
+def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:
+    """Return the environment variables that dbt, profiles.yml and the macros of a target read."""
     config = duckdb_config(settings)
+    folder = settings.paths.dbt_target
+    if target != DUCKDB:
+        folder /= target  # what dbt keeps of a parsed project holds for one target
     return {
         "CLV_DBT_WAREHOUSE": str(settings.paths.warehouse),
         "CLV_DBT_MEMORY_LIMIT": str(config["memory_limit"]),
         "CLV_DBT_THREADS": str(config["threads"]),
         "CLV_DBT_SPILL": str(config["temp_directory"]),
         "CLV_DBT_DISABLED_OPTIMIZERS": str(config["disabled_optimizers"]),
-        "DBT_TARGET_PATH": str(settings.paths.dbt_target),
-        "DBT_LOG_PATH": str(settings.paths.dbt_target / "logs"),
+        "CLV_SPARK_LAKE": settings.paths.lake.as_uri(),
+        "DBT_TARGET_PATH": str(folder),
+        "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_VERSION_CHECK": "false",
         "DO_NOT_TRACK": "1",
@@ -276,11 +293,18 @@ def run_dbt(
     TransformError
         Naming each model or test that failed, and why.
     """
-    outcome = _invoke(settings, arguments, variables)
-    results = _read_results(outcome)
-    if not outcome.success:
-        raise TransformError(_explain_failure(arguments, outcome, settings), results)
+    results: tuple[NodeResult, ...] = ()
+    for target, part in _split_by_engine(settings, arguments):
+        outcome = _invoke(settings, part, variables, target)
+        results += _read_results(outcome)
+        if not outcome.success:
+            raise TransformError(_explain_failure(arguments, outcome, settings), results)
     return results
+
+
+def _split_by_engine(settings: Settings, arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+    marts = {path.stem for path in (packaged_dbt_project() / "models" / "marts").glob("*.sql")}
+    return split_by_engine(settings, arguments, STAGES, marts)
 
 
 def compile_models(
@@ -321,36 +345,55 @@ def compile_models(
     )
 
 
-def _invoke(settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]) -> Any:
+def _invoke(
+    settings: Settings,
+    arguments: Sequence[str],
+    variables: Mapping[str, Any],
+    target: str = DUCKDB,
+) -> Any:
     # Imported late: it takes a second that most commands need not wait for.
     from dbt.cli.main import dbtRunner
 
     project = install_dbt_project(settings)
     if arguments[0] != "parse":  # parsing must work while a run holds the warehouse
         prepare_sources(settings)
-    command = [
+    command = _command(arguments, project, variables, target)
+    try:
+        engine = prepare_engine(settings, target)
+    except EngineError as error:
+        raise TransformError(str(error)) from error
+    with _environment(dbt_environment(settings, target)):
+        try:
+            manifest = None
+            builds = arguments[0] == "build" and "--resource-type" not in arguments
+            if builds or arguments[0] == "compile":
+                manifest = _parse_once(settings, project, target)
+            outcome = dbtRunner(manifest).invoke(command)
+            if list(arguments) == ["parse"] and outcome.success:
+                _keep_parsed(_project_key(settings, project, target), outcome.result)
+        finally:
+            _close_connections()
+            _close_logs()
+    built = [r.relation for r in _read_results(outcome) if r.relation and r.status == "success"]
+    finish_engine(engine, settings, built)
+    return outcome
+
+
+def _command(
+    arguments: Sequence[str], project: Path, variables: Mapping[str, Any], target: str
+) -> list[str]:
+    return [
         *arguments,
         *_quiet_options(arguments),
         "--project-dir",
         str(project),
         "--profiles-dir",
         str(project),
+        "--target",
+        target,
         "--vars",
         json.dumps(dict(variables)),
     ]
-    with _environment(dbt_environment(settings)):
-        try:
-            manifest = None
-            builds = arguments[0] == "build" and "--resource-type" not in arguments
-            if builds or arguments[0] == "compile":
-                manifest = _parse_once(settings, project)
-            outcome = dbtRunner(manifest).invoke(command)
-            if list(arguments) == ["parse"] and outcome.success:
-                _keep_parsed(_project_key(settings, project), outcome.result)
-            return outcome
-        finally:
-            _close_connections()
-            _close_logs()
 
 
 def build_stages(
@@ -372,26 +415,17 @@ def build_stages(
     run_dbt(settings, ["build", *selectors], variables)
 
 
-def _parse_once(settings: Settings, project: Path) -> Any:
-    """Return dbt's manifest of the installed project; None where it can't be parsed.
+def _parse_once(settings: Settings, project: Path, target: str) -> Any:
+    """Return dbt's manifest of the installed project for a target; None if it can't be parsed.
 
     Other variables than last time would make dbt parse the whole project anew in every stage of
     every run. They are read again when a model is compiled, so the parsed project serves them all.
     """
     from dbt.cli.main import dbtRunner
 
-    key = _project_key(settings, project)
+    key = _project_key(settings, project, target)
     if key not in _parsed:
-        command = [
-            "parse",
-            *_quiet_options(["parse"]),
-            "--project-dir",
-            str(project),
-            "--profiles-dir",
-            str(project),
-            "--vars",
-            json.dumps(parse_variables(settings)),
-        ]
+        command = _command(["parse"], project, parse_variables(settings), target)
         try:
             _keep_parsed(key, dbtRunner().invoke(command).result)
         finally:
@@ -406,12 +440,12 @@ def _keep_parsed(key: str, manifest: Any) -> None:
             del _parsed[next(iter(_parsed))]
 
 
-def _project_key(settings: Settings, project: Path) -> str:
+def _project_key(settings: Settings, project: Path, target: str = DUCKDB) -> str:
     # What lies there counts, not what was installed: a model may have been edited in place. Homes
     # with the same content share what was parsed, for nothing in it depends on the folder.
     files = {str(p.relative_to(project)): p.read_bytes() for p in _find_project_files(project)[0]}
     variables = json.dumps(parse_variables(settings), sort_keys=True).encode()
-    return _hash_files({**files, "variables": variables})
+    return _hash_files({**files, "variables": variables, "target": target.encode()})
 
 
 def parse_project(settings: Settings) -> bytes:

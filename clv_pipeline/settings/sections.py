@@ -332,8 +332,13 @@ class ServingSettings(Section):
 
 
 class EngineSettings(Section):
-    """Limits of the embedded engine."""
+    """Where the stages from staging to features run, and what they may take."""
 
+    name: Literal["duckdb", "spark"] = Field(
+        default="duckdb",
+        description="duckdb: in this process. spark: on Spark, for what outgrows one machine; "
+        "needs the extra `spark` and Java, see docs/engines.md.",
+    )
     memory_limit: str = Field(
         default="4GB",
         pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$",
@@ -341,4 +346,24 @@ class EngineSettings(Section):
     )
     threads: int = Field(
         default=0, ge=0, description="Threads of DuckDB; 0: as many as there are cores."
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        pattern=r"^(local(\[(\*|[1-9]\d*)\])?|yarn|spark://.+|k8s://.+)$",
+        description="Where Spark runs: local[*] is this machine; a cluster must see the home under "
+        "the same path.",
+    )
+    spark_memory: str = Field(
+        default="4g",
+        pattern=r"^\d+[mg]$",
+        description="Memory of Spark's driver and of each executor: a number with m or g.",
+    )
+    spark_partitions: int = Field(
+        default=8,
+        ge=1,
+        le=100_000,
+        description="Parts into which Spark divides joins and sums.",
+    )
+    spark_options: dict[str, str] = Field(
+        default={}, description="Further settings of the Spark session, by Spark's own names."
     )

@@ -57,11 +57,10 @@
     cast('{{ var("data_through") }}' as date)
 {%- endmacro %}
 
-{# Before the cutoffs of this run are written: drop what is held of them. Same transaction. #}
+{# Before the cutoffs of this run are written: drop what is held of them. #}
 {% macro forget_cutoffs() -%}
     {% if is_incremental() -%}
-        delete from {{ this }}
-        where {{ of_this_run('cutoff_date') }}
+        {{ delete_cutoffs() }}
     {%- endif %}
 {%- endmacro %}
 

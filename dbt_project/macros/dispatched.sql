@@ -91,3 +91,157 @@
 {% macro duckdb__refuse(message) -%}
     error({{ message }})
 {%- endmacro %}
+
+{# Rounded half away from zero, as a double. #}
+{% macro rounded(number, digits) -%}
+    {{ adapter.dispatch('rounded', 'clv')(number, digits) }}
+{%- endmacro %}
+
+{% macro duckdb__rounded(number, digits) -%}
+    round({{ number }}, {{ digits }})
+{%- endmacro %}
+
+{# Every column of a relation but some. #}
+{% macro all_but(alias, columns) -%}
+    {{ adapter.dispatch('all_but', 'clv')(alias, columns) }}
+{%- endmacro %}
+
+{% macro duckdb__all_but(alias, columns) -%}
+    {{ alias }}.* exclude ({{ columns | join(', ') }})
+{%- endmacro %}
+
+{# Aggregate: the value, of rows that have one, of the row that comes last in order. #}
+{% macro newest(value, order_columns) -%}
+    {{ adapter.dispatch('newest', 'clv')(value, order_columns) }}
+{%- endmacro %}
+
+{% macro duckdb__newest(value, order_columns) -%}
+    arg_max({{ value }}, ({{ order_columns | join(', ') }}))
+{%- endmacro %}
+
+{# How a model is kept that takes only what is new, where rows can be deleted. #}
+{% macro incrementally() -%}
+    {{ return(adapter.dispatch('incrementally', 'clv')()) }}
+{%- endmacro %}
+
+{% macro duckdb__incrementally() -%}
+    {{ return('incremental') }}
+{%- endmacro %}
+
+{# Drops the rows of this run's cutoffs from the table of this model. #}
+{% macro delete_cutoffs() -%}
+    {{ adapter.dispatch('delete_cutoffs', 'clv')() }}
+{%- endmacro %}
+
+{% macro duckdb__delete_cutoffs() -%}
+    delete from {{ this }}
+    where {{ of_this_run('cutoff_date') }}
+{%- endmacro %}
+
+
+{# ---- Spark: the same, one after the other. ---- #}
+
+{% macro spark__business_date(instant) -%}
+    {% if var('time_zone') == 'UTC' -%}
+        cast({{ instant }} as date)
+    {%- else -%}
+        cast(convert_timezone('UTC', '{{ var("time_zone") }}', {{ instant }}) as date)
+    {%- endif %}
+{%- endmacro %}
+
+{% macro spark__add_days(day, days) -%}
+    date_add({{ day }}, cast({{ days }} as integer))
+{%- endmacro %}
+
+{% macro spark__days_between(first_day, last_day) -%}
+    datediff({{ last_day }}, {{ first_day }})
+{%- endmacro %}
+
+{% macro spark__seconds_between(first_instant, last_instant) -%}
+    timestampdiff(
+        second,
+        cast(date_trunc('second', {{ first_instant }}) as timestamp),
+        cast(date_trunc('second', {{ last_instant }}) as timestamp)
+    )
+{%- endmacro %}
+
+{% macro spark__latest(days) -%}
+    greatest({{ days | join(', ') }})
+{%- endmacro %}
+
+{% macro spark__earliest(days) -%}
+    least({{ days | join(', ') }})
+{%- endmacro %}
+
+{% macro spark__weekday(day) -%}
+    extract(dayofweek_iso from {{ day }})
+{%- endmacro %}
+
+{# Spark's hash passes over nulls, which would make ('a', null) and (null, 'a') one. #}
+{% macro spark__row_state(columns) -%}
+    xxhash64(
+        {%- for column in columns %}
+        {{ column }} is null, {{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{% macro spark__set_state(state) -%}
+    bit_xor({{ state }})
+{%- endmacro %}
+
+{% macro spark__refuse(message) -%}
+    raise_error({{ message }})
+{%- endmacro %}
+
+{# Spark would round the shortest decimal that a double prints as; DuckDB rounds what it holds. #}
+{% macro spark__rounded(number, digits) -%}
+    (round(cast({{ number }} as double) * 1e{{ digits }}, 0) / 1e{{ digits }})
+{%- endmacro %}
+
+{% macro spark__all_but(alias, columns) -%}
+    {{ alias }}.* except ({{ columns | join(', ') }})
+{%- endmacro %}
+
+{% macro spark__newest(value, order_columns) -%}
+    max_by({{ value }}, struct({{ order_columns | join(', ') }}))
+        filter (where {{ value }} is not null)
+{%- endmacro %}
+
+{# Tables of Parquet files lose rows by being written anew: what comes from raw is built in full. #}
+{% macro spark__incrementally() -%}
+    {{ return('table') }}
+{%- endmacro %}
+
+{# Delta, Iceberg and Hudi delete; of Parquet, each cutoff's partition is overwritten by nothing. #}
+{% macro spark__delete_cutoffs() -%}
+    {%- if config.get('file_format') in ('delta', 'iceberg', 'hudi') -%}
+        delete from {{ this }}
+        where {{ of_this_run('cutoff_date') }}
+    {%- elif execute -%}
+        {%- set nothing = [] -%}
+        {%- for column in adapter.get_columns_in_relation(this) if column.name != 'cutoff_date' -%}
+            {%- do nothing.append('cast(null as ' ~ column.dtype ~ ')') -%}
+        {%- endfor -%}
+        {%- set held = run_query('show partitions ' ~ this).columns[0].values() -%}
+        {%- for day in var('cutoffs') if 'cutoff_date=' ~ day in held -%}
+            {%- do run_query(
+                'insert overwrite table ' ~ this ~ " partition (cutoff_date = date '" ~ day
+                ~ "') select " ~ nothing | join(', ') ~ ' where false'
+            ) -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{# A contract says varchar, which Spark has only with a length. #}
+{% macro spark__cast(field, type) -%}
+    cast({{ field }} as {{ 'string' if type | lower == 'varchar' else type }})
+{%- endmacro %}
+
+{# Where the pipeline keeps tables as files, a table is the folder of its name. #}
+{% macro spark__location_clause() -%}
+    {%- set lake = env_var('CLV_SPARK_LAKE', '') -%}
+    {%- if lake -%}
+        location '{{ lake }}/{{ model["schema"] }}/{{ model["alias"] }}'
+    {%- endif -%}
+{%- endmacro %}

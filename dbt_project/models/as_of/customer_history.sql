@@ -62,7 +62,8 @@ select
     cast(coalesce(orders.count_order_days - 1, 0) as double) as frequency,
     cast({{ days_between('orders.first_order_date', 'orders.last_order_date') }} as double)
         as recency,
-    cast({{ days_between('orders.first_order_date', 'spine.cutoff_date') }} as double) as "T",
+    cast({{ days_between('orders.first_order_date', 'spine.cutoff_date') }} as double)
+        as {{ adapter.quote('T') }},
     cast(orders.sum_repeat_value as double) / nullif(orders.count_order_days - 1, 0)
         as monetary_value,
     cast(orders.max_order_day_value as double) as max_order_day_value,

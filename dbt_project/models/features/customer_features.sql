@@ -12,7 +12,7 @@ select
     spine.customer_id,
     spine.cutoff_date
     {%- for view in views %},
-    {{ view }}.* exclude (customer_id, cutoff_date)
+    {{ all_but(view, ['customer_id', 'cutoff_date']) }}
     {%- endfor %}
 from spine
 {% for view in views -%}

@@ -35,7 +35,8 @@ first_items as (
     qualify
         row_number() over (
             partition by cutoff_date, customer_id
-            order by activity_date asc, revenue desc, sku asc, category asc
+            order by
+                activity_date asc, revenue desc, sku asc nulls last, category asc nulls last
         ) = 1
 ),
 
@@ -91,11 +92,11 @@ baskets as (
         / nullif(power(sum(kinds.count_lines), 2), 0) as concentration,
         max(cast(kinds.count_returned_lines as double) / nullif(kinds.count_lines, 0))
             as max_category_return_ratio,
-        round(
-            cast(sum(kinds.revenue) filter (where prices.price > 0) as double)
-            / nullif(sum(cast(kinds.quantity as double) * prices.price), 0),
+        {{ rounded(
+            'cast(sum(kinds.revenue) filter (where prices.price > 0) as double) '
+            '/ nullif(sum(cast(kinds.quantity as double) * prices.price), 0)',
             6
-        ) as price_level
+        ) }} as price_level
     from kinds
     left join prices
         on kinds.cutoff_date = prices.cutoff_date and kinds.kind = prices.kind

@@ -8,7 +8,7 @@ select
     cutoff_date,
     frequency,
     recency,
-    "T",
+    {{ adapter.quote('T') }},
     monetary_value,
     max_order_day_value,
     std_days_between_orders,

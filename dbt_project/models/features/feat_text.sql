@@ -18,7 +18,7 @@ written as (
             as count_texts_90d,
         max(activity_date) as last_text_date,
         {{ exact_sum('sentiment') }} / nullif(count(sentiment), 0) as mean_sentiment,
-        arg_max(sentiment, (happened_at, _file_id, _row_number)) as last_sentiment,
+        {{ newest('sentiment', ['happened_at', '_file_id', '_row_number']) }} as last_sentiment,
         {{ exact_mean_if('sentiment', in_window('activity_date', 'cutoff_date', 90)) }}
         - {{ exact_mean_if('sentiment', 'not ' ~ in_window('activity_date', 'cutoff_date', 90)) }}
             as sentiment_trend_90d,

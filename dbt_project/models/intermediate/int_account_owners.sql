@@ -53,7 +53,7 @@ chains as (
                 then {{ refuse(
                     "'account_merges go round in a circle: ' || chains.path_in_words || ' -> ' "
                     "|| pointers.points_to || ', from ' || cast(greatest(chains.valid_from_date, "
-                    "pointers.valid_from_date) as varchar) || ' on. Correct one of these rows, or "
+                    "pointers.valid_from_date) as string) || ' on. Correct one of these rows, or "
                     "end it with a row whose old and new account are the same.'"
                 ) }}
             else chains.path_in_words || ' -> ' || pointers.points_to

@@ -1,5 +1,5 @@
 {{ config(
-    materialized='incremental',
+    materialized=incrementally(),
     incremental_strategy='append',
     pre_hook="{{ forget_changed_users('stg_events') }}",
 ) }}
