@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+# Seconds between two words on how far a long piece of work has come.
+PATIENCE = 5.0
 OK, FAILED = "[green]✓[/]", "[red]✗[/]"
 
 
@@ -67,3 +70,50 @@ class Progress:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+class Counter:
+    """Counts rows of a long piece of work, and says now and then how much time is left.
+
+    Nothing is said of work that is over within a few seconds.
+
+    Parameters
+    ----------
+    total
+        Rows in all.
+    what
+        What they are, such as ``customers``.
+    tell
+        Told a sentence.
+    clock
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        what: str,
+        tell: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.what, self.done = total, what, 0
+        self._tell, self._clock = tell, clock
+        self._began = self._told = clock()
+
+    def __call__(self, rows: int) -> None:
+        """Count rows that are done."""
+        self.done += rows
+        now = self._clock()
+        if now - self._told < PATIENCE or not self.done:
+            return
+        self._told = now
+        left = (now - self._began) * max(self.total - self.done, 0) / self.done
+        self._tell(f"{self.done:,} of {self.total:,} {self.what}, {describe_seconds(left)} left")
+
+
+def describe_seconds(seconds: float) -> str:
+    """Say how long a time is, as people do."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole / 3600:.1f} h"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import duckdb
 import numpy as np
 import pandas as pd
 
@@ -10,7 +13,9 @@ from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import quote_identifier, stream_frames
 
+FEATURES, PREDICTIONS = "features.customer_features", "scores.customer_predictions"
 BATCH_ROWS = 100_000
 COLUMNS = {
     "clv": "value",
@@ -85,23 +90,61 @@ def score_customers(
         raise ScoringError(
             f"The champion was not trained for the horizons {missing}: run `clv train` first."
         )
-    places = [model.horizons.index(h) for h in settings.value.horizons]
     ordered = features.sort_values(["cutoff_date", "customer_id"], ignore_index=True)
-    parts = []
-    for start in range(0, max(len(ordered), 1), BATCH_ROWS):
-        rows = ordered.iloc[start : start + BATCH_ROWS]
-        try:
-            answers = model.predict(rows)
-        except ValueError as error:  # a PanelError, or a history that contradicts itself
-            raise ScoringError(f"Scoring stopped: {error}") from error
-        repeated = rows[["customer_id", "cutoff_date"]].loc[rows.index.repeat(len(places))]
-        part = repeated.reset_index(drop=True)
-        part["horizon_days"] = np.tile(np.array(settings.value.horizons), len(rows))
-        for column, answer in COLUMNS.items():
-            part[column] = answers[answer][:, places].ravel()
-        parts.append(part)
+    starts = range(0, max(len(ordered), 1), BATCH_ROWS)
+    parts = [_answer(model, ordered.iloc[k : k + BATCH_ROWS], settings) for k in starts]
     found = pd.concat(parts, ignore_index=True)
     return found.assign(model_version=model_version, run_id=run_id)
+
+
+def score_in_batches(
+    connection: duckdb.DuckDBPyConnection,
+    model: CLVModel,
+    settings: Settings,
+    cutoff: Cutoff,
+    run_id: str,
+    model_version: str,
+    count: Callable[[int], object] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Answer for every customer of a cutoff like `score_customers`, a batch at a time.
+
+    Parameters
+    ----------
+    connection
+        The warehouse; may be written to meanwhile.
+    count
+        Told how many customers each batch had.
+    """
+    query = select_features(connection, model.columns)
+    for rows in stream_frames(connection, query, [cutoff.day], BATCH_ROWS):
+        yield score_customers(model, rows, settings, run_id, model_version)
+        if count is not None:
+            count(len(rows))
+
+
+def select_features(connection: duckdb.DuckDBPyConnection, names: Iterable[str], *more: str) -> str:
+    """Write the query of some features of a cutoff's customers, in the order of their ids.
+
+    Features that the table does not have are left out: who needs them says so.
+    """
+    held = {row[0] for row in connection.execute(f"DESCRIBE {FEATURES}").fetchall()}
+    wanted = [quote_identifier(name) for name in sorted(held & set(names))]
+    columns = ", ".join(["customer_id", "cutoff_date", *wanted, *more])
+    return f"SELECT {columns} FROM {FEATURES} WHERE cutoff_date = ? ORDER BY customer_id"
+
+
+def _answer(model: CLVModel, rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    places = [model.horizons.index(h) for h in settings.value.horizons]
+    try:
+        answers = model.predict(rows)
+    except ValueError as error:  # a PanelError, or a history that contradicts itself
+        raise ScoringError(f"Scoring stopped: {error}") from error
+    repeated = rows[["customer_id", "cutoff_date"]].loc[rows.index.repeat(len(places))]
+    part = repeated.reset_index(drop=True)
+    part["horizon_days"] = np.tile(np.array(settings.value.horizons), len(rows))
+    for column, answer in COLUMNS.items():
+        part[column] = answers[answer][:, places].ravel()
+    return part
 
 
 def total_values(
@@ -134,11 +177,23 @@ def total_values(
         ``scores.clv_totals``: cutoff_date, horizon_days, group_kind, group_value, count_customers,
         clv, low_80, high_80, low_95, high_95, model_version, run_id.
     """
+    kinds = [str(c) for c in groups if c != "customer_id"]
+    rows = predictions.merge(groups, on="customer_id", how="left")
+    return sum_groups(model, rows, kinds, run_id, model_version)
+
+
+def sum_groups(
+    model: CLVModel,
+    predictions: pd.DataFrame,
+    group_kinds: Sequence[str],
+    run_id: str,
+    model_version: str = "",
+) -> pd.DataFrame:
+    """Add values up as `total_values` does, of predictions that hold a column per kind of group."""
     if predictions.empty:
         return pd.DataFrame(columns=TOTAL_COLUMNS)
     day = pd.Timestamp(predictions["cutoff_date"].iloc[0])
-    rows = predictions.merge(groups, on="customer_id", how="left").assign(all="all")
-    kinds = ["all", *(str(c) for c in groups if c != "customer_id")]
+    rows, kinds = predictions.assign(all="all"), ["all", *group_kinds]
     parts = []
     for horizon, found in rows.groupby("horizon_days"):
         spread, ratio = model.total_error(int(str(horizon)), Cutoff(day.date()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ SCHEMAS = ("raw", "ops", "scores")
 # DuckDB 2.0 holds `sum(x) > 0` to be always false where x may be negative and a left join's right
 # side is known to be empty, as accounts that were merged are in most shops. Refunds are negative.
 DISABLED_OPTIMIZERS = "statistics_propagation"
+# DuckDB hands rows over in vectors of so many.
+_VECTOR_ROWS = 2_048
 
 
 class WarehouseError(RuntimeError):
@@ -166,38 +168,94 @@ def replace_rows(
     int
         Rows written.
     """
+    return replace_in_batches(connection, table, [rows], key)
+
+
+def replace_in_batches(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    batches: Iterable[pd.DataFrame | pa.Table],
+    key: dict[str, Any] | None = None,
+) -> int:
+    """Put rows into a table like `replace_rows`, a batch at a time, in one transaction.
+
+    Memory holds one batch; readers see all rows or none.
+
+    Parameters
+    ----------
+    table, key
+        As in `replace_rows`.
+    batches
+        Of the same columns.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
     schema, name = table.split(".")
     target = f"{quote_identifier(schema)}.{quote_identifier(name)}"
-    connection.register("_rows", rows)
+    count = 0
     connection.begin()
     try:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {target} AS SELECT * FROM _rows LIMIT 0")
-        existing = {row[0] for row in connection.execute(f"DESCRIBE {target}").fetchall()}
-        for column, kind, *_ in connection.execute("DESCRIBE SELECT * FROM _rows").fetchall():
-            if column not in existing:
+        for number, rows in enumerate(batches):
+            connection.register("_rows", rows)
+            if number == 0:
+                _prepare_table(connection, target)
+                where = " AND ".join(f"{quote_identifier(column)} = ?" for column in key or {})
                 connection.execute(
-                    f"ALTER TABLE {target} ADD COLUMN {quote_identifier(column)} {kind}"
+                    f"DELETE FROM {target}" + (f" WHERE {where}" if where else ""),
+                    list((key or {}).values()),
                 )
-        where = " AND ".join(f"{quote_identifier(column)} = ?" for column in key or {})
-        connection.execute(
-            f"DELETE FROM {target}" + (f" WHERE {where}" if where else ""),
-            list((key or {}).values()),
-        )
-        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM _rows")
+            connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM _rows")
+            connection.unregister("_rows")
+            count += len(rows)
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
     finally:
         connection.unregister("_rows")
-    return len(rows)
+    return count
+
+
+def _prepare_table(connection: duckdb.DuckDBPyConnection, target: str) -> None:
+    """Make a table for the registered rows, and add the columns that it lacks."""
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {target} AS SELECT * FROM _rows LIMIT 0")
+    existing = {row[0] for row in connection.execute(f"DESCRIBE {target}").fetchall()}
+    for column, kind, *_ in connection.execute("DESCRIBE SELECT * FROM _rows").fetchall():
+        if column not in existing:
+            connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote_identifier(column)} {kind}")
 
 
 def read_frame(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> pd.DataFrame:
-    """Run a query and return a frame."""
-    return connection.execute(query, list(parameters)).df()
+    """Run a query and return a frame; parameters by place, or by name."""
+    given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+    return connection.execute(query, given).df()
+
+
+def stream_frames(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any] = (),
+    rows: int = 100_000,
+) -> Iterator[pd.DataFrame]:
+    """Run a query and return frames of about ``rows`` rows, one after the other.
+
+    The connection may write meanwhile: what is read is as it was when the query began.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SET TimeZone = 'UTC'")
+        answer = cursor.execute(query, list(parameters))
+        while len(frame := answer.fetch_df_chunk(max(rows // _VECTOR_ROWS, 1))):
+            yield frame
+    finally:
+        cursor.close()
 
 
 def read_row(

@@ -18,6 +18,25 @@ LEAST_EFFECT = 0.005
 _SAME_WITHOUT_ORDERS = ("recency", "frequency", "spend", "trend", "refunds", "variety")
 _SAME_WITH_ONE_ORDER = ("recency", "tenure")
 _WINDOWS = (180, 365, 90, 30)
+# The features that the words state.
+FACTS = (
+    "T",
+    "recency",
+    "tenure_days",
+    "days_since_last_order",
+    "count_order_days",
+    "count_orders",
+    "sum_value",
+    "sum_refunds",
+    "share_refunded",
+    "count_sessions_90d",
+    "country",
+    "acquisition_source",
+    "last_channel",
+    "device",
+    "signup_season",
+    *(f"{name}_{days}d" for name in ("count_orders", "count_skus") for days in _WINDOWS),
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,9 @@ class _Facts:
         return effect < 0 and figure < self.usual.get(name, figure)
 
 
-def give_reasons(features: pd.DataFrame, explanation: Explanation) -> pd.DataFrame:
+def give_reasons(
+    features: pd.DataFrame, explanation: Explanation, usual: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     """Put the largest effects of each customer into words.
 
     Parameters
@@ -69,6 +90,8 @@ def give_reasons(features: pd.DataFrame, explanation: Explanation) -> pd.DataFra
         Rows of ``features.customer_features`` of one cutoff; together they say what is usual.
     explanation
         The effects on the value of the same customers, or of some of them.
+    usual
+        What is usual in the shop (`find_usual`), where ``features`` hold only some of it.
 
     Returns
     -------
@@ -80,13 +103,14 @@ def give_reasons(features: pd.DataFrame, explanation: Explanation) -> pd.DataFra
     """
     past = features.set_index("customer_id").loc[explanation.effects.index]
     effects = merge_same(past, explanation.effects)
-    usual = _find_usual(features)
+    usual = find_usual(features) if usual is None else usual
     sizes = np.abs(effects.to_numpy())
     # Equal effects in the order of the concepts, so that the answer never depends on sorting.
     order = np.argsort(-sizes, axis=1, kind="stable")[:, :COUNT_REASONS]
     figures = np.take_along_axis(effects.to_numpy(), order, axis=1)
     words = np.full(order.shape, None, dtype=object)
-    for place, row in enumerate(past.to_dict("records")):
+    known = past[[name for name in FACTS if name in past]]
+    for place, row in enumerate(known.to_dict("records")):
         facts = _Facts({str(name): fact for name, fact in row.items()}, usual)
         for k, concept in enumerate(order[place]):
             if abs(figures[place, k]) >= LEAST_EFFECT:
@@ -121,7 +145,7 @@ def merge_same(past: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(merged, index=effects.index, columns=effects.columns)
 
 
-def _find_usual(past: pd.DataFrame) -> dict[str, float]:
+def find_usual(past: pd.DataFrame) -> dict[str, float]:
     """Return the medians, among those who ordered, of what the words compare."""
     buyers = past[past["count_order_days"].fillna(0) > 0]
     value = buyers["sum_value"] / buyers["count_order_days"]

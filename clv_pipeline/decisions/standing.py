@@ -61,45 +61,105 @@ def decide(
         missing = len(set(past.index) ^ set(wide.index))
         raise ValueError(f"{missing} customers have features or predictions but not both")
     past = past.loc[wide.index]
-    longest = max(settings.value.horizons)
-    horizons = sorted(settings.value.horizons)
-    clv = wide["clv"]
     purchase = pd.DataFrame(wide["probability_purchase"])
-    churn_probability = 1 - purchase[settings.value.churn_days]
-
-    rank = rank_customers(clv[longest])
-    percentile = 100 * (1 - (rank - 0.5) / len(rank))
-    tier = assign_tier(rank, clv[longest])
-    rfm = assign_rfm(past)
-    confidence, reason = rate_confidence(past, longest, backtested_horizons)
+    longest = max(settings.value.horizons)
+    together = compare_customers(past, wide["clv"][longest], purchase[settings.value.churn_days])
+    alive = None if p_alive is None else p_alive.reindex(wide.index)
     cutoff = pd.Timestamp(predictions["cutoff_date"].iloc[0])
-    first = predictions.iloc[0]
-    standing = pd.DataFrame(
-        {
-            "cutoff_date": cutoff,
-            "p_alive": np.nan if p_alive is None else p_alive.reindex(wide.index),
-            "churn_probability": churn_probability,
-            "days_between_orders": mean_gap(past),
-            "expected_next_order_date": expect_next_order(
-                purchase.reindex(columns=horizons), cutoff
-            ),
-            "loyalty_score": score_loyalty(past, purchase[settings.value.churn_days]),
-            "clv_rank": rank,
-            "clv_percentile": percentile,
-            "value_tier": tier,
-            "segment": assign_segment(past, tier, churn_probability),
-            "rfm_segment": rfm["rfm_segment"],
-            "rfm_score": rfm["rfm_score"],
-            "confidence": confidence,
-            "confidence_reason": reason,
-            "model_version": first["model_version"],
-            "run_id": first["run_id"],
-        },
-        index=wide.index,
+    standing = describe_customers(
+        settings, past, together, purchase, cutoff, alive, backtested_horizons
     )
+    first = predictions.iloc[0]
+    standing = standing.assign(model_version=first["model_version"], run_id=first["run_id"])
     if reasons is not None:
         standing = standing.join(reasons)
     return standing.sort_values("clv_rank").reset_index()
+
+
+def compare_customers(
+    past: pd.DataFrame, clv: pd.Series[float], purchase: pd.Series[float]
+) -> pd.DataFrame:
+    """Say what depends on all customers of the shop: ranks, tiers, quintiles, loyalty.
+
+    Parameters
+    ----------
+    past
+        count_order_days, days_since_last_order, sum_value and T of every customer, in an index
+        whose order is that of their ids: it decides between equal values.
+    clv, purchase
+        Value over the longest horizon and P(order within the churn horizon), in the same index.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the same index: clv_rank, clv_percentile, value_tier, loyalty_score, rfm_segment,
+        rfm_score.
+    """
+    rank = rank_customers(clv)
+    rfm = assign_rfm(past)
+    return pd.DataFrame(
+        {
+            "loyalty_score": score_loyalty(past, purchase),
+            "clv_rank": rank,
+            "clv_percentile": 100 * (1 - (rank - 0.5) / len(rank)),
+            "value_tier": assign_tier(rank, clv),
+            "rfm_segment": rfm["rfm_segment"],
+            "rfm_score": rfm["rfm_score"],
+        },
+        index=past.index,
+    )
+
+
+def describe_customers(
+    settings: Settings,
+    past: pd.DataFrame,
+    together: pd.DataFrame,
+    purchase: pd.DataFrame,
+    cutoff: pd.Timestamp,
+    p_alive: pd.Series[float] | None = None,
+    backtested_horizons: tuple[int, ...] | None = None,
+) -> pd.DataFrame:
+    """Say what each customer's own figures tell; any part of the shop at a time.
+
+    Parameters
+    ----------
+    settings
+        Horizons and the churn horizon.
+    past
+        Features of the customers.
+    together
+        Their rows of `compare_customers`.
+    purchase
+        P(order), a column per horizon.
+    cutoff
+        The day from which the horizons run.
+    p_alive, backtested_horizons
+        As in `decide`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the index of ``past``: every column of ``scores.customer_standing`` but who scored.
+    """
+    longest = max(settings.value.horizons)
+    going = 1 - purchase[settings.value.churn_days]
+    confidence, reason = rate_confidence(past, longest, backtested_horizons)
+    return pd.DataFrame(
+        {
+            "cutoff_date": cutoff,
+            "p_alive": np.nan if p_alive is None else p_alive,
+            "churn_probability": going,
+            "days_between_orders": mean_gap(past),
+            "expected_next_order_date": expect_next_order(
+                purchase.reindex(columns=sorted(settings.value.horizons)), cutoff
+            ),
+            "segment": assign_segment(past, together["value_tier"], going),
+            **{str(name): together[name] for name in together},
+            "confidence": confidence,
+            "confidence_reason": reason,
+        },
+        index=past.index,
+    )
 
 
 def mean_gap(past: pd.DataFrame) -> pd.Series[float]:

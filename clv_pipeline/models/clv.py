@@ -11,7 +11,7 @@ import pandas as pd
 from clv_pipeline.models.base import Files, dump_json, load_json, nest, unnest
 from clv_pipeline.models.baselines import RateTimesValueModel
 from clv_pipeline.models.candidates import load_candidate
-from clv_pipeline.models.clusters import BehaviourClusters
+from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
 from clv_pipeline.models.coherence import (
     ascending,
     discounted,
@@ -20,7 +20,7 @@ from clv_pipeline.models.coherence import (
     hurdle_quantiles,
 )
 from clv_pipeline.models.fold import FittedHorizon, history_matrix
-from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.intervals import INTERVALS
 from clv_pipeline.models.panel import Floats
 from clv_pipeline.timeline import Cutoff
@@ -74,6 +74,12 @@ class CLVModel:
         self.simpler_: dict[int, Any] = {}
         self.confidence_: dict[int, tuple[str, str]] = {}
         self.clusters_: BehaviourClusters | None = None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The features that any of the horizons' models reads."""
+        encoded = (name for fitted in self.fitted_.values() for name in fitted.encoder_.names)
+        return frozenset({*encoded, *HISTORY, *BEHAVIOUR})
 
     def predict(self, rows: pd.DataFrame) -> dict[str, Floats]:
         """Answer for raw feature rows.

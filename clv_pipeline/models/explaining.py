@@ -146,34 +146,33 @@ def explain_values(
     ordered = rows.sort_values("customer_id", ignore_index=True)
     customers = ordered["customer_id"]
     value = np.asarray(published.reindex(customers.to_numpy()), dtype=np.float64)
-    explainer = _Explainer(
-        model,
-        ReferenceCustomer.of(history_matrix(ordered)),
-        {feature.name: concept_of(feature.name, feature.view) for feature in features},
-    )
+    explainer = Explainer(model, ReferenceCustomer.of(history_matrix(ordered)), features)
     parts = [
         explainer.horizon(ordered.iloc[start : start + BATCH_ROWS], horizon_days)
         for start in range(0, len(ordered), BATCH_ROWS)
     ]
     effects = np.vstack([p.effects for p in parts]) if parts else np.zeros((0, len(CONCEPTS)))
-    found = _fit_to(Parts(parts[0].base if parts else 0.0, effects), value)
+    raw = Parts(parts[0].base if parts else 0.0, effects)
+    found = fit_to(raw, value, scale_to(float(raw.total.sum()), float(value.sum())))
     index = pd.Index(customers.to_numpy(), name="customer_id")
     return Explanation(
         horizon_days, found.base, pd.DataFrame(found.effects, index=index, columns=list(CONCEPTS))
     )
 
 
-class _Explainer:
+class Explainer:
+    """Takes values apart, any number at a time; arguments as `explain_values` finds them."""
+
     def __init__(
-        self, model: CLVModel, reference: ReferenceCustomer, concepts: dict[str, str]
+        self, model: CLVModel, reference: ReferenceCustomer, features: Iterable[Feature] = ()
     ) -> None:
         self.model = model
         self.reference = reference
-        self.concepts = concepts
+        self.concepts = {f.name: concept_of(f.name, f.view) for f in features}
         self.surrogates: dict[int, SurrogateTrees] = {}
 
     def horizon(self, rows: pd.DataFrame, horizon: int) -> Parts:
-        """Take one horizon's value apart, as ``CLVModel`` answers for it."""
+        """Take one horizon's value apart, as ``CLVModel`` answers for it; `fit_to` comes after."""
         model = self.model
         X = history_matrix(rows)
         swapped = SwappedHistories(X, self.reference)
@@ -363,11 +362,14 @@ class _Starts:
         )
 
 
-def _fit_to(parts: Parts, value: Floats) -> Parts:
+def scale_to(explained: float, published: float) -> float:
+    """Return what the shop's parts are multiplied by, for their total to be what is published."""
+    return published / explained if explained > 0 and published > 0 else 1.0
+
+
+def fit_to(parts: Parts, value: Floats, scale: float) -> Parts:
     """Pass on what came after the experts, so that base and effects add up to the values."""
-    explained = float(parts.total.sum())
-    if explained > 0 and value.sum() > 0:
-        parts = parts.times(float(value.sum()) / explained)
+    parts = parts.times(scale)
     remainder = value - parts.total
     return Parts(parts.base, parts.effects + remainder[:, None] * _sizes_as_shares(parts.effects))
 

@@ -17,7 +17,8 @@ from clv_pipeline.orchestration.previews import (
 )
 from clv_pipeline.orchestration.project import Project
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import open_published, read_frame
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import open_published, open_warehouse, read_frame
 
 PREDICTIONS = dg.AssetKey(["scores", "customer_predictions"])
 STANDING = dg.AssetKey(["scores", "customer_standing"])
@@ -56,10 +57,14 @@ def build_scoring_assets(
     ) -> dg.MaterializeResult[Any]:
         notes: list[str] = []
         with explained():
-            predictions = serving.score(
-                project.settings, run_cutoff(context), context.run.run_id, notes.append
+            scored = serving.score(
+                project.settings,
+                run_cutoff(context),
+                context.run.run_id,
+                notes.append,
+                context.log.info,
             )
-        metadata = _show_predictions(predictions)
+        metadata = _show_predictions(project.settings, run_cutoff(context), scored)
         for note in notes:
             context.log.warning(note)
             metadata |= {SUMMARY: f"{metadata[SUMMARY]}. {note}", "stand-in": note}
@@ -77,14 +82,15 @@ def build_scoring_assets(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
         with explained():
-            standing = serving.stand(project.settings, run_cutoff(context))
-        segments = standing["segment"].value_counts()
+            count = serving.stand(project.settings, run_cutoff(context), context.log.info)
+        with open_warehouse(project.settings, read_only=True) as connection:
+            day = [run_cutoff(context).day]
+            segments = read_frame(connection, _SEGMENTS, day).set_index("segment")["customers"]
+            first = read_frame(connection, _FIRST, day)
         return dg.MaterializeResult(
             metadata={
-                **describe_rows(
-                    len(standing), f"{len(standing):,} customers in {len(segments)} segments"
-                ),
-                "preview": preview(standing),
+                **describe_rows(count, f"{count:,} customers in {len(segments)} segments"),
+                "preview": preview(first),
                 "segments": plot_bars(
                     list(segments.index), list(segments), title="Customers per segment"
                 ),
@@ -181,19 +187,43 @@ def build_scoring_assets(
     ]
 
 
-def _show_predictions(predictions: Any) -> dict[str, Any]:
-    longest = int(predictions["horizon_days"].max())
-    shown = predictions[predictions["horizon_days"] == longest]
-    total = shown["clv"].sum()
-    version = predictions["model_version"].iloc[0]
-    summary = f"{len(shown):,} customers by {version}, {total:,.0f} expected in {longest} days"
-    totals = predictions.groupby("horizon_days")["clv"].sum()
+_SEGMENTS = """
+SELECT segment, count(*) AS customers FROM scores.customer_standing WHERE cutoff_date = ?
+GROUP BY segment ORDER BY customers DESC, segment
+"""
+_FIRST = "SELECT * FROM scores.customer_standing WHERE cutoff_date = ? ORDER BY clv_rank LIMIT 5"
+_TOTALS = """
+SELECT horizon_days, sum(clv) AS clv FROM scores.customer_predictions WHERE cutoff_date = ?
+GROUP BY horizon_days ORDER BY horizon_days
+"""
+_HIGHEST = """
+SELECT * FROM scores.customer_predictions WHERE cutoff_date = ? AND horizon_days = ?
+ORDER BY clv DESC, customer_id LIMIT 5
+"""
+# A histogram of so many customers looks like that of all of them.
+_VALUES = """
+SELECT clv FROM scores.customer_predictions WHERE cutoff_date = ? AND horizon_days = ?
+ORDER BY md5(customer_id), customer_id LIMIT 20000
+"""
+
+
+def _show_predictions(settings: Settings, cutoff: Cutoff, scored: serving.Scored) -> dict[str, Any]:
+    longest, version = max(settings.value.horizons), scored.model_version
+    with open_warehouse(settings, read_only=True) as connection:
+        found = read_frame(connection, _TOTALS, [cutoff.day])
+        highest = read_frame(connection, _HIGHEST, [cutoff.day, longest])
+        values = read_frame(connection, _VALUES, [cutoff.day, longest])["clv"]
+    totals = found.set_index("horizon_days")["clv"]
+    summary = (
+        f"{scored.customers:,} customers by {version}, {totals[longest]:,.0f} expected in "
+        f"{longest} days"
+    )
     return {
-        **describe_rows(len(predictions), summary),
+        **describe_rows(scored.rows, summary),
         "model version": version,
-        "the highest": preview(shown.nlargest(5, "clv")),
+        "the highest": preview(highest),
         "values": plot_histogram(
-            shown["clv"], title=f"Expected value over {longest} days", label="reporting currency"
+            values, title=f"Expected value over {longest} days", label="reporting currency"
         ),
         "totals": plot_bars(
             [f"{days} days" for days in totals.index], list(totals), title="Total expected value"

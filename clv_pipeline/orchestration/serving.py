@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clv_pipeline.orchestration import ledger
+from clv_pipeline.progress import Counter
 from clv_pipeline.publication import PublicationRefusedError, publish
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
+from clv_pipeline.warehouse import (
+    open_warehouse,
+    read_frame,
+    read_row,
+    replace_in_batches,
+    replace_rows,
+)
 
 if TYPE_CHECKING:
     from clv_pipeline.models.clv import CLVModel
     from data_quality.gates import GateReport
 
+# Customers whose values are taken apart feature by feature, where there are more.
+DRIVER_CUSTOMERS = 50_000
 # The gates that must have passed for a cutoff before it may be published.
 GATES_BEFORE_PUBLICATION = ("raw", "staging", "as_of", "features", "predictions")
 
@@ -46,13 +55,35 @@ class PublicationOutcome:
     refusal: str | None = None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a scoring wrote.
+
+    Attributes
+    ----------
+    rows
+        Of ``scores.customer_predictions``.
+    customers
+        Who were answered for.
+    model_version
+        What answered.
+    """
+
+    rows: int
+    customers: int
+    model_version: str
+
+
 def score(
     settings: Settings,
     cutoff: Cutoff,
     run_id: str,
     warn: Callable[[str], object] | None = None,
-) -> pd.DataFrame:
+    tell: Callable[[str], object] | None = None,
+) -> Scored:
     """Let the champion answer for every customer of a cutoff, and keep it in ``scores``.
+
+    Customers go through in batches, so that memory does not grow with the shop.
 
     Where it can't be read, an earlier version answers; where none can, or none was ever promoted,
     a model of that day's purchase histories does, which is kept and never promoted.
@@ -61,6 +92,8 @@ def score(
     ----------
     warn
         Told in a sentence when something else stands in for the champion.
+    tell
+        Told now and then how far it has come.
 
     Raises
     ------
@@ -68,87 +101,115 @@ def score(
         If there are no features as of the cutoff.
     """
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import score_customers
+    from clv_pipeline.scoring import FEATURES, PREDICTIONS, score_in_batches
 
-    features = _read_cutoff(settings, "features.customer_features", cutoff)
+    count = _count_rows(settings, FEATURES, cutoff)
     note: str | None
     try:
         model, manifest, note = store.load_serving(settings.paths.models)
     except store.ModelStoreError as error:
-        model, manifest = _stand_in(settings, features, run_id, str(error))
+        model, manifest = _stand_in(settings, cutoff, run_id, str(error))
         note = str(manifest["notes"][0])
     if note is not None and warn is not None:
         warn(note)
-    predictions = score_customers(model, features, settings, run_id, str(manifest["model_version"]))
+    version = str(manifest["model_version"])
+    progress = Counter(count, "customers", tell or (lambda text: None))
     with open_warehouse(settings) as connection:
-        replace_rows(
-            connection, "scores.customer_predictions", predictions, {"cutoff_date": cutoff.day}
-        )
-    return predictions
+        batches = score_in_batches(connection, model, settings, cutoff, run_id, version, progress)
+        rows = replace_in_batches(connection, PREDICTIONS, batches, {"cutoff_date": cutoff.day})
+    return Scored(rows, count, version)
 
 
 def _stand_in(
-    settings: Settings, features: pd.DataFrame, run_id: str, why: str
+    settings: Settings, cutoff: Cutoff, run_id: str, why: str
 ) -> tuple[CLVModel, dict[str, Any]]:
     """Make what answers where no model can be read, and keep it for what explains its answers."""
     from clv_pipeline.features.registry import load_features
     from clv_pipeline.models import store
+    from clv_pipeline.models.panel import ALWAYS_KEPT
+    from clv_pipeline.scoring import select_features
     from clv_pipeline.stand_in import make_stand_in
 
     columns = load_features(settings.paths.dbt_project)
+    with open_warehouse(settings, read_only=True) as connection:
+        query = select_features(connection, ALWAYS_KEPT)
+        features = read_frame(connection, query, [cutoff.day])
     model, manifest = make_stand_in(settings, features, columns, run_id, why)
     settings.paths.models.mkdir(parents=True, exist_ok=True)
     store.save_model(settings.paths.models, model, manifest)
     return model, manifest
 
 
-def stand(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
-    """Decide where the customers of a cutoff stand, and keep it in ``scores``."""
-    from clv_pipeline.decisions.reasons import give_reasons
-    from clv_pipeline.decisions.standing import decide
+def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | None = None) -> int:
+    """Decide where the customers of a cutoff stand, and keep it in ``scores``; return how many.
+
+    Parameters
+    ----------
+    tell
+        Told now and then how far it has come.
+    """
+    from clv_pipeline.decisions.shop import read_shop, stand_in_batches
     from clv_pipeline.features.registry import load_features
     from clv_pipeline.models import store
-    from clv_pipeline.models.explaining import explain_values
-    from clv_pipeline.scoring import estimate_alive
+    from clv_pipeline.scoring import PREDICTIONS
 
-    predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
-    features = _read_cutoff(settings, "features.customer_features", cutoff)
-    version = str(predictions["model_version"].iloc[0])
-    model, manifest = store.load_model(settings.paths.models, version)
-    horizons = manifest["horizons"]
-    backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])
-    alive = estimate_alive(model, features)
-    longest = max(settings.value.horizons)
-    values = predictions[predictions["horizon_days"] == longest].set_index("customer_id")["clv"]
-    explanation = explain_values(model, features, values, longest, load_features())
-    reasons = give_reasons(features, explanation)
-    standing = decide(settings, predictions, features, alive, backtested, reasons)
+    count = _count_rows(settings, PREDICTIONS, cutoff) // len(settings.value.horizons)
     with open_warehouse(settings) as connection:
-        replace_rows(connection, "scores.customer_standing", standing, {"cutoff_date": cutoff.day})
-    return standing
+        shop = read_shop(connection, settings, cutoff)
+        model, manifest = store.load_model(settings.paths.models, shop.model_version)
+        horizons = manifest["horizons"]
+        backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])
+        progress = Counter(2 * count, "looks at customers", tell or (lambda text: None))
+        batches = stand_in_batches(
+            connection, settings, cutoff, model, shop, load_features(), backtested, progress
+        )
+        return replace_in_batches(
+            connection, "scores.customer_standing", batches, {"cutoff_date": cutoff.day}
+        )
 
 
 def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     """Add the values of a cutoff up by segment and country, and keep it in ``scores``."""
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import total_values
+    from clv_pipeline.scoring import PREDICTIONS, sum_groups
 
-    predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
-    standing = _read_cutoff(settings, "scores.customer_standing", cutoff)
-    features = _read_cutoff(settings, "features.customer_features", cutoff)
-    version, run_id = (str(predictions[name].iloc[0]) for name in ("model_version", "run_id"))
-    model, _ = store.load_model(settings.paths.models, version)
-    groups = standing[["customer_id", "segment"]].merge(
-        features[["customer_id", "country"]], on="customer_id", how="left"
-    )
-    totals = total_values(model, predictions, groups, run_id, version)
+    _count_rows(settings, PREDICTIONS, cutoff)
+    parts = []
     with open_warehouse(settings) as connection:
+        # One horizon at a time: there are several rows per customer.
+        for horizon in settings.value.horizons:
+            rows = read_frame(connection, _GROUPED, [cutoff.day, horizon])
+            version, run_id = (str(rows[name].iloc[0]) for name in ("model_version", "run_id"))
+            if not parts:
+                model, _ = store.load_model(settings.paths.models, version)
+            parts.append(sum_groups(model, rows, ("segment", "country"), run_id, version))
+        totals = pd.concat(parts, ignore_index=True)
         replace_rows(connection, "scores.clv_totals", totals, {"cutoff_date": cutoff.day})
     return totals
 
 
+_GROUPED = """
+SELECT
+    cutoff_date,
+    horizon_days,
+    clv,
+    probability_purchase,
+    standing.segment,
+    features.country,
+    scores.model_version,
+    scores.run_id
+FROM scores.customer_predictions AS scores
+LEFT JOIN scores.customer_standing AS standing USING (customer_id, cutoff_date)
+LEFT JOIN features.customer_features AS features USING (customer_id, cutoff_date)
+WHERE cutoff_date = ? AND horizon_days = ?
+ORDER BY customer_id
+"""
+
+
 def explain_drivers(settings: Settings, cutoff: Cutoff) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Say what drives the values of a cutoff, and keep it in ``scores``.
+
+    Of many customers, a sample of `DRIVER_CUSTOMERS` is looked at.
 
     Returns
     -------
@@ -238,9 +299,28 @@ def find_refusal(settings: Settings, cutoff: Cutoff) -> str | None:
     return None
 
 
-def _read_cutoff(settings: Settings, table: str, cutoff: Cutoff) -> pd.DataFrame:
+def _count_rows(settings: Settings, table: str, cutoff: Cutoff) -> int:
     with open_warehouse(settings, read_only=True) as connection:
-        frame = read_frame(connection, f"SELECT * FROM {table} WHERE cutoff_date = ?", [cutoff.day])
+        query = f"SELECT count(*) FROM {table} WHERE cutoff_date = ?"
+        count = int(read_row(connection, query, [cutoff.day])[0])
+    if not count:
+        raise ServingError(f"{table} holds no customer as of {cutoff}: run the job daily_scoring.")
+    return count
+
+
+def _read_cutoff(settings: Settings, table: str, cutoff: Cutoff) -> pd.DataFrame:
+    """Read a cutoff's rows; of many customers, those with the smallest MD5 of their id."""
+    with open_warehouse(settings, read_only=True) as connection:
+        frame = read_frame(
+            connection,
+            f"""
+            SELECT * FROM {table} WHERE cutoff_date = $day AND customer_id IN (
+                SELECT customer_id FROM features.customer_features WHERE cutoff_date = $day
+                ORDER BY md5(customer_id), customer_id LIMIT {DRIVER_CUSTOMERS}
+            )
+            """,
+            {"day": cutoff.day},
+        )
     if frame.empty:
         raise ServingError(f"{table} holds no customer as of {cutoff}: run the job daily_scoring.")
     return frame

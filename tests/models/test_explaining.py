@@ -18,7 +18,7 @@ from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import (
     CONCEPTS,
     TOLERANCE,
-    _Explainer,
+    Explainer,
     concept_of,
     explain_values,
 )
@@ -74,7 +74,7 @@ def test_effects_add_up_to_the_published_value(served, horizon):
 @pytest.mark.parametrize("horizon", [30, 90, 180])
 def test_parts_add_up_before_anything_is_passed_on(served, horizon):
     model, rows = served
-    explainer = _Explainer(model, ReferenceCustomer.of(history_matrix(rows)), {})
+    explainer = Explainer(model, ReferenceCustomer.of(history_matrix(rows)))
     found = explainer.horizon(rows, horizon).total
     # float32 of XGBoost's contributions.
     np.testing.assert_allclose(found, model._answer(rows, horizon)["value"], rtol=1e-4, atol=1e-4)
@@ -95,7 +95,7 @@ def test_simpler_models_are_explained_too(served, kind):
     )
     model.simpler_ = {90: simpler}
     try:
-        explainer = _Explainer(model, ReferenceCustomer.of(history_matrix(rows)), {})
+        explainer = Explainer(model, ReferenceCustomer.of(history_matrix(rows)))
         found = explainer.horizon(rows, 90).total
         expected = simpler.predict(fitted.matrix(rows, model.history_))
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
@@ -108,7 +108,7 @@ def test_a_model_of_unknown_form_is_explained_by_a_stand_in(served):
     simpler = LastWindowModel(90).fit(history_matrix(rows), None)
     model.simpler_ = {90: simpler}
     try:
-        explainer = _Explainer(model, ReferenceCustomer.of(history_matrix(rows)), {})
+        explainer = Explainer(model, ReferenceCustomer.of(history_matrix(rows)))
         explainer.horizon(rows, 90)
         assert explainer.surrogates[90].fidelity_ > 0.9
         value = pd.Series(

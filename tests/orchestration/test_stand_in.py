@@ -5,13 +5,24 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clv_pipeline.models import store
 from clv_pipeline.orchestration import commands, serving
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.orchestration.conftest import yesterday
+
+
+def scored(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
+    with open_warehouse(settings, read_only=True) as connection:
+        query = (
+            "SELECT * FROM scores.customer_predictions WHERE cutoff_date = ? "
+            "ORDER BY customer_id, horizon_days"
+        )
+        return read_frame(connection, query, [cutoff.day])
 
 
 @pytest.mark.parametrize("damage", ["no model was ever trained", "no model can be read"])
@@ -26,7 +37,8 @@ def test_a_night_without_a_model_is_scored_by_purchase_histories(
         shutil.rmtree(folder)
         words = "No model has been promoted yet"
     told: list[str] = []
-    predictions = serving.score(trained, cutoff, "night", told.append)
+    serving.score(trained, cutoff, "night", told.append)
+    predictions = scored(trained, cutoff)
     assert len(told) == 1 and words in told[0]
     assert "buy-till-you-die" in told[0] and "run `clv train`" in told[0]
     assert np.isfinite(predictions["clv"]).all() and predictions["clv"].sum() > 0
@@ -35,11 +47,14 @@ def test_a_night_without_a_model_is_scored_by_purchase_histories(
     assert manifest["is_stand_in"] and manifest["notes"][0] == told[0]
     assert {entry["served_by"] for entry in manifest["horizons"].values()} == {"btyd"}
     # What comes after the predictions knows it by its version.
-    standing = serving.stand(trained, cutoff)
+    assert serving.stand(trained, cutoff) == 400
+    with open_warehouse(trained, read_only=True) as connection:
+        query = "SELECT * FROM scores.customer_standing WHERE cutoff_date = ?"
+        standing = read_frame(connection, query, [cutoff.day])
     assert standing["reason_1"].notna().any() and standing["p_alive"].notna().any()
     assert (standing["model_version"] == version).all()
     assert not serving.total(trained, cutoff).empty
     # It is for that day alone: the next `clv run` trains, and the next night makes its own.
     assert commands.find_obstacle(trained) is not None
-    again = serving.score(trained, cutoff, "night", told.append)
-    assert again.equals(predictions) and told[0] == told[1]
+    serving.score(trained, cutoff, "night", told.append)
+    assert scored(trained, cutoff).equals(predictions) and told[0] == told[1]
