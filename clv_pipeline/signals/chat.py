@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from clv_pipeline.settings import TextSettings
+from clv_pipeline.signals.plug_ins import TextScoringError
 from clv_pipeline.signals.redaction import redact
-from clv_pipeline.signals.scorers import TextScoringError
 
 _TASK = (
     "You are given a JSON list of texts that customers of a shop wrote. Answer with nothing but a "

@@ -17,14 +17,11 @@ from typing import Any, Protocol
 import pandas as pd
 
 from clv_pipeline.settings import TextSettings
+from clv_pipeline.signals.plug_ins import TextScoringError, load_plug_in
 
 COLUMNS = ("sentiment", "is_complaint")
 # As VADER's authors draw the line between neutral and negative, and well beyond it.
 COMPLAINT_SENTIMENT = -0.3
-
-
-class TextScoringError(RuntimeError):
-    """Texts that can't be scored; the message says why and what to do."""
 
 
 class TextScorer(Protocol):
@@ -151,15 +148,8 @@ def load_scorer(settings: TextSettings) -> TextScorer:
     """
     if settings.scorer in SCORERS:
         return SCORERS[settings.scorer](settings)
-    module, _, name = settings.scorer.partition(":")
-    try:
-        made: TextScorer = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise TextScoringError(
-            f"texts.scorer = '{settings.scorer}' can't be loaded ({error}). Allowed are "
-            f"{', '.join(SCORERS)}, and 'package.module:Class' of a class of your own."
-        ) from error
-    return made
+    scorer: TextScorer = load_plug_in("scorer", settings.scorer, SCORERS)
+    return scorer
 
 
 def check_scores(scorer: TextScorer, texts: Sequence[str]) -> pd.DataFrame:

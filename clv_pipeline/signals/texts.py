@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.settings import Settings
-from clv_pipeline.signals.components import COUNT, MIN_TEXTS, Basis
+from clv_pipeline.signals.components import COUNT, MIN_TEXTS, Basis, Components, load_components
 from clv_pipeline.signals.scorers import check_scores, load_scorer
 from clv_pipeline.warehouse import read_frame, read_row
 
@@ -52,17 +52,18 @@ def prepare_texts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     )
     if not held:
         return 0
-    scorer = load_scorer(settings.texts)
+    scorer, components = load_scorer(settings.texts), load_components(settings.texts.components)
+    version = "; ".join(filter(None, (scorer.version, components.version)))
     connection.execute(
         f"DELETE FROM {TABLE} WHERE scorer <> ? OR NOT EXISTS (SELECT 1 FROM raw.texts AS t "
         f"WHERE t._file_id = text_scores._file_id AND t._row_number = text_scores._row_number "
         "AND md5(t.text) = text_scores.text_hash)",
-        [scorer.version],
+        [version],
     )
-    connection.execute(f"DELETE FROM {BASIS} WHERE scorer <> ?", [scorer.version])
-    basis = _read_basis(connection)
+    connection.execute(f"DELETE FROM {BASIS} WHERE scorer <> ?", [version])
+    basis = _read_basis(connection, components)
     if basis is None:
-        basis = _fit_basis(connection, settings, scorer.version)
+        basis = _fit_basis(connection, settings, components, version)
         if basis is not None:
             # Those that were scored before there was a basis get their components now.
             connection.execute(f"DELETE FROM {TABLE}")
@@ -77,7 +78,7 @@ def prepare_texts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
         if rows.empty:
             return count
         texts = [str(text) for text in rows.pop("text")]
-        scored = rows.join(check_scores(scorer, texts)).assign(scorer=scorer.version)
+        scored = rows.join(check_scores(scorer, texts)).assign(scorer=version)
         parts = np.full((len(texts), COUNT), np.nan) if basis is None else basis.transform(texts)
         for k in range(COUNT):
             scored[f"component_{k + 1}"] = parts[:, k]
@@ -93,13 +94,16 @@ def _insert(connection: duckdb.DuckDBPyConnection, scored: pd.DataFrame) -> None
     connection.unregister("_scored")
 
 
-def _read_basis(connection: duckdb.DuckDBPyConnection) -> Basis | None:
+def _read_basis(connection: duckdb.DuckDBPyConnection, components: Components) -> Basis | None:
     rows = connection.execute(f"SELECT basis_json FROM {BASIS}").fetchall()
-    return Basis.from_json(str(rows[0][0])) if rows else None
+    return components.read(str(rows[0][0])) if rows else None
 
 
 def _fit_basis(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, version: str
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    components: Components,
+    version: str,
 ) -> Basis | None:
     zone = settings.project.time_zone
     days = connection.execute(
@@ -117,7 +121,7 @@ def _fit_basis(
         f"SELECT text FROM ({_KNOWN}) WHERE known_date <= $day ORDER BY _file_id, _row_number",
         {"zone": zone, "day": fitted_on},
     ).fetchall()
-    basis = Basis.fit([str(text) for (text,) in texts])
+    basis = components.fit([str(text) for (text,) in texts])
     if basis is not None:
         connection.execute(
             f"INSERT INTO {BASIS} VALUES (?, ?, ?, ?)",

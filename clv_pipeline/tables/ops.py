@@ -59,7 +59,7 @@ OPS_TABLES: dict[str, Table] = {
             Column("_file_id", "BIGINT", "The file that the text came in, see ops.landed_files."),
             Column("_row_number", "BIGINT", "Its row in that file, from 1."),
             Column("text_hash", "VARCHAR", "MD5 of the text; another one is scored anew."),
-            Column("scorer", "VARCHAR", "What scored it, with its version."),
+            Column("scorer", "VARCHAR", "What read it, with its version."),
             Column("sentiment", "DOUBLE", "From -1, bad, to 1, good; null where it says nothing."),
             Column("is_complaint", "BOOLEAN", "Whether something went wrong for the writer."),
             *(
@@ -69,12 +69,16 @@ OPS_TABLES: dict[str, Table] = {
         ),
     ),
     "text_basis": Table(
-        "The words that span the components of texts. Fitted once per scorer, never changed.",
+        "What spans the components of texts. Fitted once per reader, never changed.",
         (
             Column("scorer", "VARCHAR", "Whose scores it belongs to."),
             Column("fitted_on", "DATE", "It was fitted on texts known by the end of this day."),
             Column("count_texts", "BIGINT", "How many texts that were."),
-            Column("basis_json", "VARCHAR", "Words, their weights and components, as JSON."),
+            Column(
+                "basis_json",
+                "VARCHAR",
+                "Weighted words or the mean embedding, and components, as JSON.",
+            ),
         ),
     ),
     "holidays": Table(

@@ -14,8 +14,9 @@ from hypothesis import settings as settings_of_tests
 from hypothesis import strategies as st
 
 from clv_pipeline.settings import Settings, SettingsError, TextSettings, build_settings
+from clv_pipeline.signals.plug_ins import TextScoringError
 from clv_pipeline.signals.redaction import redact
-from clv_pipeline.signals.scorers import TextScoringError, check_scores, load_scorer
+from clv_pipeline.signals.scorers import check_scores, load_scorer
 
 PERSONAL = (
     "Hello, my name is john smith and Anna Kowalska waits too. Write to anna.k@example.co.uk or "

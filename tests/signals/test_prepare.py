@@ -11,7 +11,7 @@ import pytest
 
 from clv_pipeline.settings import Settings
 from clv_pipeline.signals import prepare_holidays, prepare_texts, texts
-from clv_pipeline.signals.components import COUNT, Basis
+from clv_pipeline.signals.components import COUNT, WordBasis
 from clv_pipeline.signals.holidays import code_of, holidays_of
 from clv_pipeline.transform import prepare_sources
 from clv_pipeline.warehouse import open_warehouse, read_frame
@@ -94,11 +94,11 @@ def test_components_are_fitted_on_what_was_known_first_and_never_again(
 
 def test_a_basis_read_back_reduces_as_before() -> None:
     words = ["late parcel", "late post", "nice blue", "bright blue", "small fit", "tight fit"] * 6
-    basis = Basis.fit(words)
+    basis = WordBasis.fit(words)
     assert basis is not None
-    again = Basis.from_json(basis.to_json())
+    again = WordBasis.from_json(basis.to_json())
     np.testing.assert_array_equal(basis.transform(words), again.transform(words))
-    assert Basis.fit(["a", "b"]) is None
+    assert WordBasis.fit(["a", "b"]) is None
 
 
 def test_holidays_of_the_countries_in_the_data(settings: Settings) -> None:

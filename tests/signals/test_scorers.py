@@ -8,12 +8,8 @@ import pandas as pd
 import pytest
 
 from clv_pipeline.settings import TextSettings
-from clv_pipeline.signals.scorers import (
-    TextScorer,
-    TextScoringError,
-    check_scores,
-    load_scorer,
-)
+from clv_pipeline.signals.plug_ins import TextScoringError
+from clv_pipeline.signals.scorers import TextScorer, check_scores, load_scorer
 
 # Stars and the words that somebody would write with them.
 REVIEWS = {
