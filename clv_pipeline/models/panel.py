@@ -331,12 +331,21 @@ class Panel:
 
     def for_cutoffs(self, cutoffs: Iterable[Cutoff]) -> Panel:
         """Return the rows of some cutoffs."""
-        days = [pd.Timestamp(cutoff.day) for cutoff in cutoffs]
+        days = {pd.Timestamp(cutoff.day) for cutoff in cutoffs}
         return replace(
             self,
-            features=self.features[self.features["cutoff_date"].isin(days)],
-            labels=self.labels[self.labels["cutoff_date"].isin(days)],
+            features=_take_days(self.features, self._feature_places, days),
+            labels=_take_days(self.labels, self._label_places, days),
         )
+
+    # A fit asks for the rows of one cutoff or another hundreds of times.
+    @cached_property
+    def _feature_places(self) -> dict[Any, NDArray[np.intp]]:
+        return self.features.groupby("cutoff_date").indices
+
+    @cached_property
+    def _label_places(self) -> dict[Any, NDArray[np.intp]]:
+        return self.labels.groupby("cutoff_date").indices
 
     def matrix(self, horizon_days: int) -> tuple[pd.DataFrame, Target]:
         """Return the feature rows whose label over a horizon matured, and those labels.
@@ -384,6 +393,13 @@ def _outcome(y: Target) -> Floats:
     value = np.maximum(y.value, 0.0)
     unit = float(value[value > 0].mean()) if (value > 0).any() else 1.0
     return np.log1p(value / unit)
+
+
+def _take_days(
+    frame: pd.DataFrame, places: Mapping[Any, NDArray[np.intp]], days: set[pd.Timestamp]
+) -> pd.DataFrame:
+    chosen = [rows for day, rows in places.items() if pd.Timestamp(day) in days]
+    return frame.take(np.sort(np.concatenate(chosen)) if chosen else [])
 
 
 def _sorted_by_key(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
