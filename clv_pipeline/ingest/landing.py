@@ -137,7 +137,7 @@ class _Landing:
         landed_at = received_at or datetime.now(UTC)
         self._poster = Poster(connection, settings, self._contract, run_id, landed_at)
         self._known = ledger.landed_files(connection, name)
-        self._new: list[int] = []
+        self._new: dict[int, str] = {}
         self._totals = Totals()
         self._count_skipped = 0
         self._count_damaged = 0
@@ -163,6 +163,8 @@ class _Landing:
             self._land_table(chosen.duckdb)
         else:
             self._land_files()
+        restated = self._poster.note_restated_orders(self._new)
+        self._warnings += [notice.message for notice in restated]
         self._warn_of_stale_files()
         return InputReport(
             name,
@@ -172,7 +174,7 @@ class _Landing:
             files_quarantined=self._count_damaged,
             new=self._totals,
             landed=ledger.landed_totals(self._connection, name),
-            reasons=self._poster.count_reasons(self._new),
+            reasons=self._poster.count_reasons(list(self._new)),
             warnings=tuple(self._warnings),
             needs_full_refresh=self._needs_full_refresh,
         )
@@ -298,7 +300,7 @@ class _Landing:
     def _post(self, delivery: Delivery) -> None:
         totals = self._poster.post(delivery)
         self._known = ledger.landed_files(self._connection, self._contract.name)
-        self._new.append(delivery.file_id)
+        self._new[delivery.file_id] = delivery.source.path
         self._totals += totals
         self._warnings += [notice.message for notice in delivery.notices]
         self._progress(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from clv_pipeline.ingest.contract import Contract
 from clv_pipeline.ingest.judging import INCOMING
 from clv_pipeline.ingest.merges import refuse_cycle
 from clv_pipeline.ingest.report import LandingError, Notice, Totals
+from clv_pipeline.ingest.restated import count_restated_orders
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
@@ -92,8 +93,6 @@ class Poster:
                 self._settle_currencies(delivery)
             self._note_unknown_values(delivery)
             self._insert_rows(delivery)
-            if self._contract.name == "transactions":
-                self._note_restated_orders(delivery)
             totals = self._check_totals(delivery)
             if self._contract.name == "account_merges":
                 refuse_cycle(connection, delivery.source.path)
@@ -276,49 +275,29 @@ class Poster:
             ],
         )
 
-    def _note_restated_orders(self, delivery: Delivery) -> None:
-        """Count the orders, and the refunds, that were delivered with other content before.
+    def note_restated_orders(self, landed: Mapping[int, str]) -> list[Notice]:
+        """Say of each file that this run has landed how many of its orders came otherwise, too.
 
-        A version is what staging takes for one: the rows of one delivery, or of one ingested_at.
+        Parameters
+        ----------
+        landed
+            Path of each of these files, by its number.
         """
-        names = [
-            name
-            for name in ledger.raw_columns(self._contract)
-            if not name.startswith("_") and name != "ingested_at"
-        ]
-        listed = ", ".join(map(quote_identifier, names))
-        # Where a row is an order, the same row twice in a file is still the same content.
-        distinct = "DISTINCT" if self._grain == "order" else ""
-        refunds = "coalesce(is_refund, amount < 0)"
-        (count,) = read_row(
-            self._connection,
-            f"""
-            WITH versions AS (
-                SELECT transaction_id, {refunds} AS refunds,
-                    CASE WHEN {refunds} THEN ts END AS refunded_at, ingested_at, _file_id,
-                    sum({distinct} hash({listed})) AS content
-                FROM {self._target}
-                WHERE transaction_id IN (
-                    SELECT transaction_id FROM {self._target} WHERE _file_id = ?
-                )
-                GROUP BY ALL
+        if self._contract.name != "transactions" or not landed:
+            return []
+        notices = []
+        counted = count_restated_orders(self._connection, list(landed), self._grain)
+        for file_id, count in sorted(counted.items()):
+            path = landed[file_id]
+            notice = Notice(
+                "restated_order",
+                f"{path}: {count:,} of its orders were delivered with other content too. The "
+                "newest version counts, by ingested_at and then by file; staging.stg_transactions "
+                "keeps the others with the days they were true.",
             )
-            SELECT count(*) FROM (
-                SELECT 1 FROM versions GROUP BY transaction_id, refunds, refunded_at
-                HAVING count(DISTINCT content) > 1 AND bool_or(_file_id = ?)
-            )
-            """,
-            [delivery.file_id, delivery.file_id],
-        )
-        if count:
-            delivery.notices.append(
-                Notice(
-                    "restated_order",
-                    f"{delivery.source.path}: {count:,} of its orders were delivered with other "
-                    "content too. The newest version counts, by ingested_at and then by file; "
-                    "staging.stg_transactions keeps the others with the days they were true.",
-                )
-            )
+            self.warn(file_id, path, [notice])
+            notices.append(notice)
+        return notices
 
     def _check_totals(self, delivery: Delivery) -> Totals:
         """Count what came in, and hold it to what is in the warehouse now."""

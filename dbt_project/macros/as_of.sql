@@ -110,10 +110,13 @@
             and {{ holds_at('owners.valid_from_date', 'owners.valid_to_date', cutoff) }}
 {%- endmacro %}
 
-{# The rows that a test looks at: all, or those of the cutoffs of this run. #}
-{% macro tested_rows(model, only_this_run) -%}
+{# The rows that a test looks at: all; those of the cutoffs of this run; or, in a table of days,
+   those of the days that the newest build changed. #}
+{% macro tested_rows(model, only_this_run, only_changed_days=false) -%}
     {% if only_this_run -%}
         (select * from {{ model }} where {{ of_this_run('cutoff_date') }})
+    {%- elif only_changed_days -%}
+        (select * from {{ model }} as held where {{ on_noted_days('held') }})
     {%- else -%}
         {{ model }}
     {%- endif %}

@@ -1,3 +1,4 @@
+-- noqa: disable=LT02
 {# The day on which a row became known: no earlier than it happened, nor than it was ingested. #}
 {% macro known_date(day, ingested_at) -%}
     {{ latest([day, business_date(ingested_at)]) }}
@@ -43,45 +44,177 @@
     group by 1, 2
 {%- endmacro %}
 
-{# Before new orders are staged: drop the orders that newly landed files or rates touch, and those
-   whose files are gone. The model then stages every order that it does not hold. #}
-{% macro forget_changed_orders() -%}
-    {% if is_incremental() -%}
-        delete from {{ this }}
-        where order_key in (
-            with
-            changed_files as (
-                select coalesce(landed._file_id, held._file_id) as _file_id
-                from (
-                    select _file_id, count(*) as count_rows
-                    from {{ source('raw', 'transactions') }}
-                    group by 1
-                ) as landed
-                full join (
-                    select _file_id, count(*) as count_rows
-                    from {{ this }}
-                    where rate_version = 1
-                    group by 1
-                ) as held
-                    on landed._file_id = held._file_id
-                where landed.count_rows is distinct from held.count_rows
-            )
+{# Landed lines of transactions as staging reads them, up to what needs other lines of the order. #}
+{% macro transaction_lines() -%}
+    select
+        {{ order_key() }} as order_key,
+        transaction_id,
+        user_id,
+        sku,
+        case when discount >= 0 then discount end as discount,
+        nullif(trim(category), '') as category,
+        _file_id,
+        _row_number,
+        ts as happened_at,
+        ingested_at,
+        coalesce(is_refund, amount < 0) as is_refund,
+        case when coalesce(is_refund, amount < 0) then -abs(amount) else amount end as amount,
+        coalesce(variable_cost, 0) as variable_cost,
+        coalesce(upper(trim(currency)), '{{ var("reporting_currency") }}') as currency,
+        coalesce(quantity, 1) as quantity,
+        {{ known_value('channel') }} as channel,
+        {{ known_value('country') }} as country,
+        {{ business_date('ts') }} as activity_date,
+        {{ business_date('ingested_at') }} as ingested_date
+        {%- if var('transaction_grain') == 'order' %},
+        {{ row_state([
+            'user_id', 'ts', 'amount', 'currency', 'channel', 'sku', 'category', 'quantity',
+            'discount', 'country', 'is_refund', 'variable_cost', 'ingested_at',
+        ]) }} as content
+        {%- endif %}
+    from {{ source('raw', 'transactions') }} as landed
+    where
+        {{ is_to_be_staged('landed') }}
+{%- endmacro %}
 
-            select {{ order_key() }}
-            from {{ source('raw', 'transactions') }}
-            where _file_id in (select _file_id from changed_files)
-            union
-            select order_key
-            from {{ this }}
-            where _file_id in (select _file_id from changed_files)
-            union
-            select held.order_key
-            from {{ this }} as held
-            left join ({{ rate_states() }}) as rates
-                on held.activity_date = rates.rate_date and held.currency = rates.currency
+{# Which landed lines this build stages: all, or those that `before_staging` found. #}
+{% macro is_to_be_staged(alias) -%}
+    {% if is_incremental() -%}
+        exists (
+            select 1 from lines_to_stage as wanted
             where
-                held.currency <> '{{ var("reporting_currency") }}'
-                and held.rate_state is distinct from rates.rate_state
+                {{ alias }}._file_id = wanted._file_id
+                and {{ alias }}._row_number = wanted._row_number
         )
+    {%- else -%}
+        true
+    {%- endif %}
+{%- endmacro %}
+
+{# Before orders are staged, in the same transaction: find the files whose lines are not held, or
+   are gone, and the rates that are new; drop the held lines of every order that they touch; note
+   the days of these lines for the daily tables. What holds is compared, not remembered: whatever
+   interrupted or repeated run came before, the next one is right. #}
+{% macro before_staging() -%}
+    {{ return([
+        "{{ make_change_log() }}",
+        "{{ forget_consumed_changes() }}",
+        "{{ find_changed_files() }}",
+        "{{ find_touched_orders() }}",
+        "{{ find_touched_lines() }}",
+        "{{ find_lines_to_stage() }}",
+        "{{ note_changed_days('select user_id, activity_date from touched_lines') }}",
+        "{{ forget_touched_lines() }}",
+    ] if incrementally() == 'incremental' else []) }}
+{%- endmacro %}
+
+{# After: note the days of new lines, and the rates that were used. Same transaction. #}
+{% macro after_staging() -%}
+    {{ return(
+        ["{{ note_staged_days() }}", "{{ note_staged_rates() }}"]
+        if incrementally() == 'incremental' else []
+    ) }}
+{%- endmacro %}
+
+{% macro find_changed_files() -%}
+    {% if is_incremental() -%}
+        create or replace temporary table changed_files as
+        select coalesce(landed._file_id, held._file_id) as _file_id
+        from (
+            select _file_id, count(*) as count_rows
+            from {{ source('raw', 'transactions') }}
+            group by 1
+        ) as landed
+        full join (
+            select _file_id, count(*) as count_rows
+            from {{ this }}
+            where rate_version = 1
+            group by 1
+        ) as held
+            on landed._file_id = held._file_id
+        where landed.count_rows is distinct from held.count_rows
+    {%- endif %}
+{%- endmacro %}
+
+{% macro find_touched_orders() -%}
+    {% if is_incremental() -%}
+        create or replace temporary table touched_orders as
+        select {{ order_key() }} as order_key
+        from {{ source('raw', 'transactions') }}
+        where _file_id in (select _file_id from changed_files)
+        union
+        select order_key
+        from {{ this }}
+        where _file_id in (select _file_id from changed_files)
+        union
+        select held.order_key
+        from {{ this }} as held
+        inner join (
+            select
+                coalesce(rates.rate_date, staged.rate_date) as rate_date,
+                coalesce(rates.currency, staged.currency) as currency
+            from ({{ rate_states() }}) as rates
+            full join ops.staged_rates as staged
+                on rates.rate_date = staged.rate_date and rates.currency = staged.currency
+            where rates.rate_state is distinct from staged.rate_state
+        ) as changed_rates
+            on
+                held.activity_date = changed_rates.rate_date
+                and held.currency = changed_rates.currency
+        where held.currency <> '{{ var("reporting_currency") }}'
+    {%- endif %}
+{%- endmacro %}
+
+{% macro find_touched_lines() -%}
+    {% if is_incremental() -%}
+        create or replace temporary table touched_lines as
+        select distinct
+            _file_id,
+            _row_number,
+            user_id,
+            activity_date
+        from {{ this }}
+        where order_key in (select order_key from touched_orders)
+    {%- endif %}
+{%- endmacro %}
+
+{% macro find_lines_to_stage() -%}
+    {% if is_incremental() -%}
+        create or replace temporary table lines_to_stage as
+        select _file_id, _row_number
+        from {{ source('raw', 'transactions') }}
+        where _file_id in (select _file_id from changed_files)
+        union
+        select _file_id, _row_number
+        from touched_lines
+    {%- endif %}
+{%- endmacro %}
+
+{% macro forget_touched_lines() -%}
+    {% if is_incremental() -%}
+        delete from {{ this }} as held
+        where exists (
+            select 1 from touched_lines as touched
+            where held._file_id = touched._file_id and held._row_number = touched._row_number
+        )
+    {%- endif %}
+{%- endmacro %}
+
+{% macro note_staged_days() -%}
+    {% if is_incremental() -%}
+        {{ note_changed_days(
+            'select user_id, activity_date from ' ~ this
+            ~ ' where _file_id in (select _file_id from changed_files)'
+        ) }}
+    {%- elif keeps_changes() -%}
+        insert into ops.changed_days
+        select {{ next_change() }}, null, null
+    {%- endif %}
+{%- endmacro %}
+
+{% macro note_staged_rates() -%}
+    {% if keeps_changes() -%}
+        create or replace table ops.staged_rates as
+        {{ rate_states() }}
     {%- endif %}
 {%- endmacro %}

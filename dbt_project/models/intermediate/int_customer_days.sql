@@ -1,7 +1,8 @@
 {{ config(
-    materialized='incremental',
+    materialized=incrementally(),
     incremental_strategy='append',
-    pre_hook="{{ forget_changed_users('stg_transactions') }}",
+    pre_hook=before_days(),
+    post_hook=after_days(),
 ) }}
 
 {{ customer_day_deltas(

@@ -1,52 +1,58 @@
 {{ config(
-    materialized='incremental',
+    materialized=incrementally(),
     incremental_strategy='append',
-    pre_hook='{{ forget_changed_orders() }}',
+    pre_hook=before_staging(),
+    post_hook=after_staging(),
 ) }}
 
-with landed as (
-    select
-        *,
-        {{ order_key() }} as order_key
-    from {{ source('raw', 'transactions') }}
+{%- set line_columns = [
+    'order_key', 'transaction_id', 'user_id', 'sku', 'discount', 'category', '_file_id',
+    '_row_number', 'happened_at', 'is_refund', 'amount', 'variable_cost', 'currency', 'quantity',
+    'channel', 'country', 'activity_date',
+] -%}
+{%- set flags = [
+    'is_refund_without_order', 'is_refund_before_order', 'is_refund_larger_than_order',
+    'is_refund_repeated',
+] %}
+
+-- noqa: disable=LT02
+-- Orders of more than one line. Only they can have versions, refunds and duplicates, so that what
+-- tells these apart need not look at the others, which in most shops are nearly all.
+with compound as (
+    select {{ row_state(['transaction_id']) }} as order_state
+    from {{ source('raw', 'transactions') }} as landed
+    where transaction_id is not null and {{ is_to_be_staged('landed') }}
+    group by 1
+    having count(*) > 1
+),
+
+single_lines as (
+    {{ transaction_lines() }}
+        and not exists (
+            select 1 from compound
+            where compound.order_state = {{ row_state(['landed.transaction_id']) }}
+        )
 ),
 
 lines as (
     select
-        order_key,
-        transaction_id,
-        user_id,
-        sku,
-        case when discount >= 0 then discount end as discount,
-        nullif(trim(category), '') as category,
-        _file_id,
-        _row_number,
-        ts as happened_at,
-        ingested_at,
-        coalesce(is_refund, amount < 0) as is_refund,
-        case when coalesce(is_refund, amount < 0) then ts end as refunded_at,
-        case when coalesce(is_refund, amount < 0) then -abs(amount) else amount end as amount,
-        coalesce(variable_cost, 0) as variable_cost,
-        coalesce(upper(trim(currency)), '{{ var("reporting_currency") }}') as currency,
-        coalesce(quantity, 1) as quantity,
-        {{ known_value('channel') }} as channel,
-        {{ known_value('country') }} as country,
-        {{ business_date('ts') }} as activity_date,
-        {{ business_date('ingested_at') }} as ingested_date,
+        *,
+        case when is_refund then happened_at end as refunded_at,
         {% if var('transaction_grain') == 'order' -%}
             row_number() over (
-                partition by
-                    _file_id, order_key, user_id, ts, amount, currency, channel, sku, category,
-                    quantity, discount, country, is_refund, variable_cost, ingested_at
+                partition by _file_id, order_key, content
                 order by _row_number
             ) > 1
         {%- else -%}
             false
         {%- endif %} as is_duplicate
-    from landed
-    {% if is_incremental() %}
-        where order_key not in (select held.order_key from {{ this }} as held)
-    {% endif %}
+    from (
+        {{ transaction_lines() }}
+            and exists (
+                select 1 from compound
+                where compound.order_state = {{ row_state(['landed.transaction_id']) }}
+            )
+    ) as compound_lines
 ),
 
 -- A version of an order (or of one refund of it) is what one delivery said of it.
@@ -66,13 +72,16 @@ superseded as (
     select
         *,
         row_number() over newer_first = 1 as is_newest_version,
-        min(version_known_date) over (
-            newer_first rows between unbounded preceding and 1 preceding
-        ) as superseded_date
+        min(version_known_date) over newer as superseded_date
     from versions
     window newer_first as (
         partition by order_key, is_refund, refunded_at
         order by ingested_at desc nulls last, _file_id desc
+    ),
+    newer as (
+        partition by order_key, is_refund, refunded_at
+        order by ingested_at desc nulls last, _file_id desc
+        rows between unbounded preceding and 1 preceding
     )
 ),
 
@@ -132,43 +141,61 @@ refunds as (
     where versioned.is_refund and versioned.is_newest_version and not versioned.is_duplicate
 ),
 
-rates as (
+known_lines as (
     select
-        rates.*,
-        states.rate_state
-    from {{ ref('stg_exchange_rates') }} as rates
-    inner join ({{ rate_states() }}) as states
-        on rates.rate_date = states.rate_date and rates.currency = states.currency
+        {{ line_columns | join(', ') }},
+        true as is_newest_version,
+        coalesce(ingested_date, activity_date) as version_known_date,
+        cast(null as date) as superseded_date,
+        true as is_first_line,
+        false as is_duplicate,
+        is_refund as is_refund_without_order,
+        false as is_refund_before_order,
+        false as is_refund_larger_than_order,
+        false as is_refund_repeated
+    from single_lines
+    union all
+    select
+        versioned.{{ line_columns | join(', versioned.') }},
+        versioned.is_newest_version,
+        versioned.version_known_date,
+        versioned.superseded_date,
+        versioned.is_first_line,
+        versioned.is_duplicate
+        {%- for flag in flags %},
+        coalesce(refunds.{{ flag }}, false) as {{ flag }}
+        {%- endfor %}
+    from versioned
+    left join refunds
+        on versioned._file_id = refunds._file_id and versioned._row_number = refunds._row_number
 ),
 
 converted as (
     select
-        versioned.*,
-        rates.rate_state,
+        lines.*,
         coalesce(rates.rate_version, 1) as rate_version,
         rates.known_to_date is null as is_newest_rate,
         case
-            when versioned.currency = '{{ var("reporting_currency") }}' then 1.0
+            when lines.currency = '{{ var("reporting_currency") }}' then 1.0
             else rates.rate
         end as rate,
-        {{ latest([
-            'versioned.activity_date', 'versioned.version_known_date', 'rates.known_from_date'
-        ]) }} as known_from_date,
-        {{ earliest(['versioned.superseded_date', 'rates.known_to_date']) }} as known_to_date
-    from versioned
-    left join rates
+        {{ latest(['lines.activity_date', 'lines.version_known_date', 'rates.known_from_date']) }}
+            as known_from_date,
+        {{ earliest(['lines.superseded_date', 'rates.known_to_date']) }} as known_to_date
+    from known_lines as lines
+    left join {{ ref('stg_exchange_rates') }} as rates
         on
-            versioned.activity_date = rates.rate_date
-            and versioned.currency = rates.currency
-            and versioned.currency <> '{{ var("reporting_currency") }}'
+            lines.activity_date = rates.rate_date
+            and lines.currency = rates.currency
+            and lines.currency <> '{{ var("reporting_currency") }}'
 ),
 
 valued as (
     select
         *,
-        cast(round(amount * rate, 4) as decimal(18, 4)) as net_revenue,
-        cast(round(variable_cost * rate, 4) as decimal(18, 4)) as converted_cost,
-        cast(round(discount * rate, 4) as decimal(18, 4)) as converted_discount
+        cast({{ rounded('amount * rate', 4) }} as decimal(18, 4)) as net_revenue,
+        cast({{ rounded('variable_cost * rate', 4) }} as decimal(18, 4)) as converted_cost,
+        cast({{ rounded('discount * rate', 4) }} as decimal(18, 4)) as converted_discount
     from converted
 ),
 
@@ -203,25 +230,12 @@ final as (
             net_revenue
         {%- endif %} as value,
         rate_version,
-        rate_state,
         _file_id,
         _row_number
+        {%- for flag in flags %},
+        {{ flag }}
+        {%- endfor %}
     from valued
 )
 
-select
-    final.*,
-    coalesce(refunds.is_refund_without_order, false) as is_refund_without_order,
-    coalesce(refunds.is_refund_before_order, false) as is_refund_before_order,
-    coalesce(refunds.is_refund_larger_than_order, false) as is_refund_larger_than_order,
-    coalesce(refunds.is_refund_repeated, false) as is_refund_repeated,
-    {{ row_state([
-        'final._file_id', 'final._row_number', 'final.rate_version', 'final.user_id',
-        'final.activity_date', 'final.known_from_date', 'final.known_to_date', 'final.is_refund',
-        'final.is_first_line', 'final.is_duplicate', 'final.sku', 'final.category',
-        'final.quantity', 'final.channel', 'final.country', 'final.value', 'final.net_revenue',
-        'final.discount',
-    ]) }} as row_state
-from final
-left join refunds
-    on final._file_id = refunds._file_id and final._row_number = refunds._row_number
+select * from final

@@ -1,11 +1,11 @@
 {# These columns have a value in every row; one row of the answer per column that lacks one. #}
-{% test never_null(model, columns, of_this_run=false) %}
+{% test never_null(model, columns, of_this_run=false, of_changed_days=false) %}
 with counted as (
     select
         {% for column in columns -%}
             count(*) - count({{ column }}) as {{ column }}{% if not loop.last %},{% endif %}
         {% endfor %}
-    from {{ tested_rows(model, of_this_run) }} as tested
+    from {{ tested_rows(model, of_this_run, of_changed_days) }} as tested
 )
 
 {% for column in columns -%}

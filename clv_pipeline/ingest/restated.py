@@ -1,0 +1,103 @@
+"""Orders that were delivered more than once, with other content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import duckdb
+
+from clv_pipeline.ingest.contract import CONTRACTS
+from clv_pipeline.ingest.ledger import raw_columns
+from clv_pipeline.warehouse import quote_identifier, read_row
+
+# So many rows at a time are looked through, which keeps what is grouped in memory.
+_ROWS_AT_A_TIME = 20_000_000
+_TARGET = "raw.transactions"
+_REFUNDS = "coalesce(is_refund, amount < 0)"
+_ORDER = f"hash(transaction_id, {_REFUNDS}, CASE WHEN {_REFUNDS} THEN ts END)"
+
+
+def count_restated_orders(
+    connection: duckdb.DuckDBPyConnection, file_ids: Sequence[int], grain: str
+) -> dict[int, int]:
+    """Count, by file, the orders and refunds that another delivery says something else of.
+
+    A version is what staging takes for one: the rows of one delivery, or of one ingested_at. Few
+    orders come more than once, so these are found by what is short before contents are compared.
+
+    Parameters
+    ----------
+    connection
+        To the warehouse.
+    file_ids
+        The files that are asked about.
+    grain
+        What a row is, ``order`` or ``line``.
+
+    Returns
+    -------
+    dict of int to int
+        Orders by file; files without any are left out.
+    """
+    count_rows, count_new = read_row(
+        connection,
+        f"SELECT count(*), count(*) FILTER (list_contains(?::BIGINT[], _file_id)) FROM {_TARGET}",
+        [list(file_ids)],
+    )
+    # A night's few orders are looked up in history; a history's are grouped, a part at a time.
+    is_night = count_new * 10 < count_rows
+    count_parts = 1 if is_night else 1 + count_rows // _ROWS_AT_A_TIME
+    counted: Counter[int] = Counter()
+    for part in range(count_parts):
+        query = _query(grain, is_night)
+        parameters = [count_parts, part, *([list(file_ids)] * (3 if is_night else 2))]
+        counted.update(dict(connection.execute(query, parameters).fetchall()))
+    return dict(counted)
+
+
+def _query(grain: str, is_night: bool) -> str:
+    names = [
+        name
+        for name in raw_columns(CONTRACTS["transactions"])
+        if not name.startswith("_") and name != "ingested_at"
+    ]
+    listed = ", ".join(map(quote_identifier, names))
+    # Where a row is an order, the same row twice in a file is still the same content.
+    distinct = "DISTINCT" if grain == "order" else ""
+    among_new = (
+        f"AND transaction_id IN (SELECT transaction_id FROM {_TARGET} "
+        "WHERE list_contains(?::BIGINT[], _file_id))"
+        if is_night
+        else ""
+    )
+    return f"""
+        WITH several AS (
+            SELECT min(transaction_id) AS transaction_id, {_ORDER} AS order_hash
+            FROM {_TARGET}
+            WHERE transaction_id IS NOT NULL AND hash(transaction_id) % ? = ? {among_new}
+            GROUP BY order_hash
+            HAVING (
+                min(_file_id) <> max(_file_id) OR min(ingested_at) <> max(ingested_at)
+                OR count(ingested_at) BETWEEN 1 AND count(*) - 1
+            ) AND bool_or(list_contains(?::BIGINT[], _file_id))
+        ),
+        versions AS (
+            SELECT transaction_id, {_REFUNDS} AS refunds,
+                CASE WHEN {_REFUNDS} THEN ts END AS refunded_at, ingested_at, _file_id,
+                sum({distinct} hash({listed})) AS content
+            FROM {_TARGET}
+            WHERE transaction_id IN (SELECT transaction_id FROM several)
+            GROUP BY ALL
+        ),
+        restated AS (
+            SELECT list(DISTINCT _file_id) AS file_ids
+            FROM versions
+            GROUP BY transaction_id, refunds, refunded_at
+            HAVING count(DISTINCT content) > 1
+        )
+        SELECT file_id, count(*)
+        FROM (SELECT unnest(file_ids) AS file_id FROM restated)
+        WHERE list_contains(?::BIGINT[], file_id)
+        GROUP BY file_id
+    """
