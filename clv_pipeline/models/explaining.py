@@ -72,7 +72,7 @@ CONCEPTS = (
 )
 # The first pattern that a feature's name holds names its concept; otherwise its view does.
 _BY_NAME: tuple[tuple[str, str], ...] = (
-    (r"season|calendar|holiday|last_year|weekday|quarter", "season"),
+    (r"season|calendar|holiday|last_year|weekday|month_", "season"),
     (r"refund|return", "refunds"),
     (r"sku|article|categor|brand|basket", "variety"),
     (r"exposure|campaign|click|search|text|sentiment|complaint", "engagement"),

@@ -166,8 +166,8 @@ def seasonality(rows: dict[str, Frame], t0: pd.Timestamp) -> Frame:
         for n in range(1, 8)
     }
     found |= {
-        f"share_orders_quarter_{n}": (days["day"].dt.quarter == n).groupby(by).mean()
-        for n in range(1, 5)
+        f"share_orders_month_{n}": (days["day"].dt.month == n).groupby(by).mean()
+        for n in range(1, 13)
     }
     found["share_orders_before_holidays"] = near.groupby(by).mean()
     found["gap_variation"] = gaps.std() / gaps.mean()

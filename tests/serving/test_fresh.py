@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from clv_pipeline.warehouse import open_database, open_warehouse
 from data_quality.gates import run_gate
 from tests.features.building import build_features
 from tests.serving.conftest import CUTOFF, HORIZONS, Shop
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +146,18 @@ def test_predict_answers_for_a_customer_never_seen_before(client: TestClient) ->
     assert 1 <= len(found["reasons"]) <= 3
     assert all(row["reason"] and row["effect"] for row in found["reasons"])
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md"])
+def test_the_request_in_the_documentation_has_an_answer(client: TestClient, page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (body,) = re.findall(r"/predict -H '[^']+' -d '([^']+)'", text)
+    answer = client.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    shown = re.findall(r"^(\{\"frequency\".*\})$", text, re.MULTILINE)
+    assert len(shown) == (page == "README.md")
+    for written in map(json.loads, shown):
+        assert {name: answer.json()["features"][name] for name in written} == written
 
 
 def test_predict_of_a_stored_customer_gives_the_stored_value(

@@ -81,9 +81,9 @@ shares as (
         count(*) filter (where {{ weekday('activity_date') }} = {{ day }})
             as count_weekday_{{ day }}
         {%- endfor %}
-        {%- for quarter in range(1, 5) %},
-        count(*) filter (where extract(quarter from activity_date) = {{ quarter }})
-            as count_quarter_{{ quarter }}
+        {%- for month in range(1, 13) %},
+        count(*) filter (where extract(month from activity_date) = {{ month }})
+            as count_month_{{ month }}
         {%- endfor %}
     from order_days
     group by 1, 2
@@ -96,9 +96,9 @@ select
     cast(shares.count_weekday_{{ day }} as double) / shares.count_order_days
         as share_orders_weekday_{{ day }}
     {%- endfor %}
-    {%- for quarter in range(1, 5) %},
-    cast(shares.count_quarter_{{ quarter }} as double) / shares.count_order_days
-        as share_orders_quarter_{{ quarter }}
+    {%- for month in range(1, 13) %},
+    cast(shares.count_month_{{ month }} as double) / shares.count_order_days
+        as share_orders_month_{{ month }}
     {%- endfor %},
     case
         when next_holidays.holiday_date is not null
