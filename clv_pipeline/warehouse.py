@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,39 +194,52 @@ def replace_in_batches(
     int
         Rows written.
     """
-    schema, name = table.split(".")
-    target = f"{quote_identifier(schema)}.{quote_identifier(name)}"
-    count = 0
+    left = iter(batches)
+    first = next(left, None)
+    if first is None:
+        return 0
+    count, second = len(first), next(left, None)
+    connection.register("_rows", first)
+    try:
+        if second is None:
+            _replace(connection, table, "_rows", key or {})
+            return count
+        # Rows of an unfinished transaction stay in memory; those of a temporary table spill.
+        connection.execute("CREATE TEMP TABLE _incoming AS SELECT * FROM _rows")
+        for rows in chain([second], left):
+            connection.register("_rows", rows)
+            connection.execute("INSERT INTO temp._incoming BY NAME SELECT * FROM _rows")
+            count += len(rows)
+        _replace(connection, table, "temp._incoming", key or {})
+    finally:
+        connection.unregister("_rows")
+        connection.execute("DROP TABLE IF EXISTS temp._incoming")
+    return count
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: str, key: dict[str, Any]
+) -> None:
+    """Put the rows of one table into another in one transaction."""
+    target = ".".join(map(quote_identifier, table.split(".")))
     connection.begin()
     try:
-        for number, rows in enumerate(batches):
-            connection.register("_rows", rows)
-            if number == 0:
-                _prepare_table(connection, target)
-                where = " AND ".join(f"{quote_identifier(column)} = ?" for column in key or {})
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {target} AS SELECT * FROM {rows} LIMIT 0")
+        existing = {row[0] for row in connection.execute(f"DESCRIBE {target}").fetchall()}
+        for column, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall():
+            if column not in existing:
                 connection.execute(
-                    f"DELETE FROM {target}" + (f" WHERE {where}" if where else ""),
-                    list((key or {}).values()),
+                    f"ALTER TABLE {target} ADD COLUMN {quote_identifier(column)} {kind}"
                 )
-            connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM _rows")
-            connection.unregister("_rows")
-            count += len(rows)
+        where = " AND ".join(f"{quote_identifier(column)} = ?" for column in key)
+        connection.execute(
+            f"DELETE FROM {target}" + (f" WHERE {where}" if where else ""), list(key.values())
+        )
+        connection.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {rows}")
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
-    finally:
-        connection.unregister("_rows")
-    return count
-
-
-def _prepare_table(connection: duckdb.DuckDBPyConnection, target: str) -> None:
-    """Make a table for the registered rows, and add the columns that it lacks."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {target} AS SELECT * FROM _rows LIMIT 0")
-    existing = {row[0] for row in connection.execute(f"DESCRIBE {target}").fetchall()}
-    for column, kind, *_ in connection.execute("DESCRIBE SELECT * FROM _rows").fetchall():
-        if column not in existing:
-            connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote_identifier(column)} {kind}")
 
 
 def read_frame(
