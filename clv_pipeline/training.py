@@ -20,6 +20,7 @@ from clv_pipeline.evaluation.backtest import (
 from clv_pipeline.evaluation.calibration import calibrate_folds
 from clv_pipeline.evaluation.champion import compare_with_champion
 from clv_pipeline.evaluation.comparing import PairedBootstrap, Policy, tabulate_comparisons
+from clv_pipeline.evaluation.effects import join_effects
 from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
 from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
@@ -73,8 +74,9 @@ class TrainingResult:
         ``scores.model_leaderboard``'s columns.
     backtest_metrics
         ``scores.backtest_metrics``' columns.
-    calibration, comparisons
-        ``scores.calibration``'s and ``scores.model_comparisons``' columns.
+    calibration, comparisons, effects
+        ``scores.calibration``'s, ``scores.model_comparisons``' and ``scores.model_effects``'
+        columns.
     backtest
         What serves, as it would have answered at the evaluation cutoffs.
     champion_backtest
@@ -98,6 +100,7 @@ class TrainingResult:
     backtest_metrics: pd.DataFrame
     calibration: pd.DataFrame
     comparisons: pd.DataFrame
+    effects: pd.DataFrame
     backtest: tuple[Forecasts, ...]
     champion_backtest: tuple[Forecasts, ...] | None = None
     champion_version: str | None = None
@@ -279,6 +282,7 @@ def train_challenger(
         metrics,
         calibrate_folds(results).assign(**stamps),
         pd.concat(compared, ignore_index=True).assign(**stamps),
+        join_effects(result.effects for result in results).assign(**stamps),
         tuple(served),
         champion.backtest,
         champion.version,

@@ -159,6 +159,19 @@ from clv.model_comparisons
 where measure = 'normalized_gini'
 order by horizon_days, advantage desc;
 
+-- name: what_drives_the_models_that_no_shap_explains
+-- What do the support vector machine and the networks look at, and how well is that known?
+select
+    model,
+    driver,
+    direction,
+    round(share, 2) as share,
+    round(fidelity, 2) as fidelity
+from clv.model_effects
+where driver_rank <= 3
+order by model, horizon_days, evaluation_date, driver_rank
+limit 12;
+
 -- name: where_is_it_too_high_or_too_low
 -- Is what serves calibrated, from the lowest tenth of the predictions to the highest?
 select

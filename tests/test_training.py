@@ -143,6 +143,14 @@ def test_the_leaderboard_holds_every_candidate(trained):
     assert wide["ensemble", 90] > 0.6
 
 
+def test_models_without_shap_values_are_explained_by_a_stand_in(trained):
+    effects = trained[2].effects
+    assert set(effects["model"]) == {"svm", "mlp"}
+    assert set(effects["method"]) == {"surrogate_trees"} and (effects["fidelity"] <= 1).all()
+    assert (effects["model_version"] == trained[2].manifest["model_version"]).all()
+    assert not effects.duplicated(["model", "horizon_days", "evaluation_date", "driver"]).any()
+
+
 def test_backtest_metrics_are_sliced(trained):
     metrics = trained[2].backtest_metrics
     assert {"all", "repeat", "tenure", "segment", "rfm_segment"} <= set(metrics["slice_name"])

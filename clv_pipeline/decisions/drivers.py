@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clv_pipeline.evaluation.metrics import Floats, spearman
+from clv_pipeline.evaluation.effects import as_numbers, correlate, name_direction
+from clv_pipeline.evaluation.metrics import Floats
+from clv_pipeline.models.baselines import RateTimesValueModel
+from clv_pipeline.models.candidates import SIMPLE_PARTS
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import CONCEPTS, concept_of, explain_values
-from clv_pipeline.models.panel import Encoder, Matrix
+from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder
 from clv_pipeline.models.surrogate import SurrogateTrees
 
 if TYPE_CHECKING:
@@ -19,8 +23,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 800
 MIN_SEGMENT = 20
-# A weaker correlation gives no direction.
-LEAST_CORRELATION = 0.3
 EVERYONE = "all"
 # The number that speaks for a concept; a concept without one has no direction.
 _SPOKESMEN = {
@@ -119,13 +121,16 @@ def describe_drivers(
         spoken = np.column_stack([_spokesman(rows, concept) for concept in CONCEPTS])
         names = list(zip(CONCEPTS, CONCEPTS, strict=True))
         effects += _rank(horizon, "concept", names, parts, spoken, group, ("shapley", 1.0))
+        read = [name for name in X.names if name in features_read(model, horizon, X.names)]
+        seen = X.select(read)
         stand_in = SurrogateTrees(seed=seed).fit(
-            whole, values[horizon].reindex(ordered["customer_id"]).to_numpy(dtype=np.float64)
+            whole.select(read),
+            values[horizon].reindex(ordered["customer_id"]).to_numpy(dtype=np.float64),
         )
-        parts = stand_in.contributions(X).effects
-        names = [(name, concept_of(name, views.get(name, ""))) for name in X.names]
+        parts = stand_in.contributions(seen).effects
+        names = [(name, concept_of(name, views.get(name, ""))) for name in read]
         method = ("surrogate_trees", stand_in.fidelity_)
-        found = _rank(horizon, "feature", names, parts, _numbers(X), group, method)
+        found = _rank(horizon, "feature", names, parts, as_numbers(seen), group, method)
         effects += found
         drivers[horizon] = [str(row[3]) for row in found if row[1] == EVERYONE]
     table = pd.DataFrame(effects, columns=list(EFFECT_COLUMNS))
@@ -133,20 +138,29 @@ def describe_drivers(
     return table, _depend(model, rows.head(ASKED), drivers, numeric)
 
 
+def features_read(model: CLVModel, horizon: int, names: Iterable[str]) -> frozenset[str]:
+    """Return the features that what serves a horizon reads: no other one can drive its values.
+
+    Parameters
+    ----------
+    names
+        Every feature.
+    """
+    history = ALWAYS_KEPT & set(names)
+    if horizon in model.bridged_:
+        return features_read(model, model.bridged_[horizon], names) | history
+    fitted = model.fitted_.get(horizon)
+    of_orders = isinstance(model.simpler_.get(horizon), HistoryModel | RateTimesValueModel)
+    if fitted is None or of_orders or model.served_by_.get(horizon) in SIMPLE_PARTS:
+        return history
+    return frozenset(fitted.encoder_.names) & set(names)
+
+
 def _spokesman(rows: pd.DataFrame, concept: str) -> Floats:
     for name in _SPOKESMEN.get(concept, ()):
         if name in rows:
             return rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
     return np.full(len(rows), np.nan)
-
-
-def _numbers(X: Matrix) -> Floats:
-    """Return the features as numbers; the codes of categories say no direction."""
-    found = X.values.astype(np.float64)
-    for k, name in enumerate(X.names):
-        if name in X.categorical:
-            found[:, k] = np.nan
-    return found
 
 
 def _rank(
@@ -168,7 +182,7 @@ def _rank(
         total = float(sizes.sum()) or 1.0
         order = np.argsort(-sizes, kind="stable")
         for rank, k in enumerate((k for k in order if sizes[k] > 0), 1):
-            correlation = _correlate(numbers[mask, k], parts[mask, k])
+            correlation = correlate(numbers[mask, k], parts[mask, k])
             found.append(
                 (
                     horizon,
@@ -179,26 +193,13 @@ def _rank(
                     float(sizes[k]),
                     float(parts[mask, k].mean()),
                     float(sizes[k]) / total,
-                    _direction(correlation),
+                    name_direction(correlation),
                     correlation,
                     int(mask.sum()),
                     *method,
                 )
             )
     return found
-
-
-def _correlate(numbers: Floats, effect: Floats) -> float | None:
-    known = np.isfinite(numbers)
-    if known.sum() < 3 or np.ptp(numbers[known]) == 0 or np.ptp(effect[known]) == 0:
-        return None
-    return spearman(numbers[known], effect[known])
-
-
-def _direction(correlation: float | None) -> str:
-    if correlation is None or abs(correlation) < LEAST_CORRELATION:
-        return "mixed"
-    return "up" if correlation > 0 else "down"
 
 
 def _depend(

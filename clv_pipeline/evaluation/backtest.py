@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clv_pipeline.evaluation.effects import describe_models
 from clv_pipeline.evaluation.metrics import (
     auc,
     interval_measures,
@@ -90,6 +91,8 @@ class FoldResult:
         What each customer would bring at the pace of the past; None where that is unknown.
     notes
         Candidates that could not be fitted, or whose fit is not to be believed in every respect.
+    effects
+        What drives the candidates that only a surrogate can take apart (`describe_models`).
     """
 
     fold: Fold
@@ -102,6 +105,7 @@ class FoldResult:
     blend_rule: str
     stake: Floats | None = None
     notes: tuple[str, ...] = ()
+    effects: pd.DataFrame | None = None
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -179,6 +183,7 @@ def run_fold(
                 notes.append(f"{candidate.name} at {fold.evaluation}: {caution}")
         except FitError as error:
             notes.append(f"{candidate.name} at {fold.evaluation} is left out: {error}")
+    opaque = {c.name: value[c.name] for c in CANDIDATES if c.is_opaque and c.name in value}
     return FoldResult(
         fold,
         X.customer_id,
@@ -190,6 +195,7 @@ def run_fold(
         fitted.blend_rule_,
         stake_of(rows["sum_value"], rows["T"], fold.horizon_days),
         tuple(notes),
+        describe_models(X, opaque, fold.horizon_days, fold.evaluation, options.seed),
     )
 
 

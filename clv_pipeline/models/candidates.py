@@ -45,6 +45,8 @@ class Candidate:
         Takes part where ``model.neural`` is on; needs PyTorch.
     reads_days
         Reads the purchases one by one, by ``with_days``; left out where the panel has none.
+    is_opaque
+        Neither TreeSHAP nor its own form takes it apart: trees stand in for it (``surrogate``).
     is_part
         Fitted with the ensemble, whose part it is, and compared as such.
     space
@@ -60,6 +62,7 @@ class Candidate:
     is_label_free: bool = False
     is_neural: bool = False
     reads_days: bool = False
+    is_opaque: bool = False
     is_part: bool = False
     space: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -146,8 +149,8 @@ CANDIDATES: tuple[Candidate, ...] = (
     Candidate("elastic_net", lambda o: LinearModel(0.5), 7, LinearModel.from_files),
     Candidate("decision_tree", _sampled("decision_tree", 40_000), 8),
     Candidate("random_forest", _sampled("random_forest", 10_000), 9, is_slow=True),
-    Candidate("svm", _sampled("svm", 3_000), 10, is_slow=True),
-    Candidate("mlp", _sampled("mlp", 10_000), 11, is_slow=True),
+    Candidate("svm", _sampled("svm", 3_000), 10, is_slow=True, is_opaque=True),
+    Candidate("mlp", _sampled("mlp", 10_000), 11, is_slow=True, is_opaque=True),
     Candidate("hurdle", HurdleModel, 12, is_part=True, space=BOOSTING),
     Candidate("tweedie", lambda o: BoostedMean(o, "tweedie"), 13, is_part=True, space=BOOSTING),
     Candidate("poisson", OrdersTimesSpend, 14, is_part=True, space=BOOSTING),
@@ -161,9 +164,19 @@ CANDIDATES: tuple[Candidate, ...] = (
         ZILNModel.from_files,
         is_slow=True,
         is_neural=True,
+        is_opaque=True,
         space=NETWORK,
     ),
-    Candidate("gru", GRUModel, 17, is_slow=True, is_neural=True, reads_days=True, space=NETWORK),
+    Candidate(
+        "gru",
+        GRUModel,
+        17,
+        is_slow=True,
+        is_neural=True,
+        reads_days=True,
+        is_opaque=True,
+        space=NETWORK,
+    ),
 )
 PARTS = frozenset(c.name for c in CANDIDATES if c.is_part)
 # A boosted part alone levels off at its largest leaf, and giants are worth more than that.

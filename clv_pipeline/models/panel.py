@@ -120,6 +120,25 @@ class Matrix:
             values=self.values[rows],
         )
 
+    def select(self, names: Sequence[str]) -> Matrix:
+        """Return some of the columns, in the order that is asked for.
+
+        Raises
+        ------
+        PanelError
+            If there is no such column.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise PanelError(f"the features {missing} are missing.")
+        places = [self.names.index(name) for name in names]
+        return replace(
+            self,
+            names=tuple(names),
+            values=np.ascontiguousarray(self.values[:, places]),
+            categorical=self.categorical & set(names),
+        )
+
     def with_columns(self, columns: Mapping[str, Floats]) -> Matrix:
         """Return a matrix with further columns at its end."""
         if not columns:

@@ -22,6 +22,7 @@ TABLES = {
     "backtest_metrics": "backtest_metrics.parquet",
     "calibration": "calibration.parquet",
     "model_comparisons": "model_comparisons.parquet",
+    "model_effects": "model_effects.parquet",
 }
 # Drawn beside what serves, where they took part.
 RIVALS = ("ensemble", "pareto_nbd", "rate_times_aov", "bg_nbd")
@@ -51,6 +52,7 @@ def collect_figures(settings: Settings, result: TrainingResult) -> dict[str, byt
         "backtest_metrics": result.backtest_metrics,
         "calibration": result.calibration,
         "model_comparisons": result.comparisons,
+        "model_effects": result.effects,
     }
     files = {TABLES[name]: _to_parquet(frame) for name, frame in frames.items()}
     plots = draw_backtest(settings, result)

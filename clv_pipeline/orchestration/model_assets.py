@@ -24,11 +24,13 @@ LEADERBOARD = dg.AssetKey(["scores", "model_leaderboard"])
 METRICS = dg.AssetKey(["scores", "backtest_metrics"])
 CALIBRATION = dg.AssetKey(["scores", "calibration"])
 COMPARISONS = dg.AssetKey(["scores", "model_comparisons"])
+EFFECTS = dg.AssetKey(["scores", "model_effects"])
 FIGURES = {
     LEADERBOARD: "How good each model and baseline was on later cutoffs.",
     METRICS: "Every measure of every model, by slice of customers.",
     CALIBRATION: "Predicted against actual in tenths of the customers.",
     COMPARISONS: "Whether what serves beats each other model beyond noise.",
+    EFFECTS: "What drives the models that only trees which stand in for them can take apart.",
 }
 TRAINING_ASSETS = (CHALLENGER, CHAMPION, *FIGURES)
 FEATURES = dg.AssetKey(["features", "customer_features"])
@@ -159,6 +161,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
             | {name: plots[name] for name in ("Lorenz and lift",) if name in plots},
             CALIBRATION: {n: plots[n] for n in ("Calibration", "Residuals") if n in plots},
             COMPARISONS: _show_comparisons(posted.tables.get("model_comparisons")),
+            EFFECTS: _show_effects(posted.tables.get("model_effects")),
         }
         for key in FIGURES:
             frame = posted.tables.get(key.path[-1])
@@ -212,4 +215,18 @@ def _show_comparisons(found: Any) -> dict[str, Any]:
         "what it is": f"Advantage of {serves} in normalized Gini over {days} days, with its 95 % "
         "interval over customers",
         "comparisons": preview(gini[columns], rows=20),
+    }
+
+
+def _show_effects(found: Any) -> dict[str, Any]:
+    if found is None or found.empty:
+        return {}
+    longest = found[found["horizon_days"] == found["horizon_days"].max()]
+    first = longest[longest["driver_rank"] <= 5].sort_values(["model", "driver_rank"])
+    columns = ["model", "driver", "direction", "mean_absolute_effect", "share", "fidelity"]
+    days = int(longest["horizon_days"].iloc[0])
+    return {
+        "what it is": f"The five main drivers of each over {days} days, by trees that stand in for "
+        "it; fidelity says how well they follow it",
+        "drivers": preview(first[columns], rows=20),
     }

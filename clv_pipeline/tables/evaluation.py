@@ -13,6 +13,36 @@ from clv_pipeline.tables.columns import (
     Table,
 )
 
+_SIZE = (
+    Column("driver_rank", "INTEGER", "1 is the driver with the largest mean effect."),
+    Column(
+        "mean_absolute_effect",
+        "DOUBLE",
+        "Mean size of the effect on a customer's value, reporting currency.",
+    ),
+)
+_JUDGED = (
+    Column("share", "DOUBLE", "Share of the sizes of all drivers' effects, 0 to 1."),
+    Column(
+        "direction",
+        "VARCHAR",
+        "up: more of it, more value; down: the reverse; mixed: neither, or no number.",
+    ),
+    Column(
+        "correlation",
+        "DOUBLE",
+        "Rank correlation of the feature with its effect; null where it is not defined.",
+    ),
+    Column("count_customers", "BIGINT", "Customers whose effects were taken, a sample."),
+    Column("method", "VARCHAR", "shapley (exact) or surrogate_trees."),
+    Column(
+        "fidelity",
+        "DOUBLE",
+        "R squared between the logarithms of the surrogate's and the model's values on "
+        "held-out customers; 1 is exact.",
+    ),
+)
+
 EVALUATION_TABLES: dict[str, Table] = {
     "calibration": Table(
         "Predicted against actual in tenths of the customers, by prediction.",
@@ -71,6 +101,20 @@ EVALUATION_TABLES: dict[str, Table] = {
             RUN,
         ),
     ),
+    "model_effects": Table(
+        "What drives a model that only trees which stand in for it can take apart (svm, mlp, ziln, "
+        "gru), on one evaluation cutoff: the features with the largest effects.",
+        (
+            MODEL,
+            HORIZON,
+            EVALUATION,
+            Column("driver", "VARCHAR", "The feature."),
+            *_SIZE,
+            *_JUDGED,
+            VERSION,
+            RUN,
+        ),
+    ),
     "feature_effects": Table(
         "What drives the predicted values: the effects of one driver over one horizon on the "
         "customers of a segment.",
@@ -86,36 +130,13 @@ EVALUATION_TABLES: dict[str, Table] = {
             ),
             Column("driver", "VARCHAR", "The concept or the feature."),
             Column("concept", "VARCHAR", "What it is about: recency, frequency, spend, ..."),
-            Column("driver_rank", "INTEGER", "1 is the driver with the largest mean effect."),
-            Column(
-                "mean_absolute_effect",
-                "DOUBLE",
-                "Mean size of the effect on a customer's value, reporting currency.",
-            ),
+            *_SIZE,
             Column(
                 "mean_effect",
                 "DOUBLE",
                 "Mean effect against the reference customer, reporting currency.",
             ),
-            Column("share", "DOUBLE", "Share of the sizes of all drivers' effects, 0 to 1."),
-            Column(
-                "direction",
-                "VARCHAR",
-                "up: more of it, more value; down: the reverse; mixed: neither, or no number.",
-            ),
-            Column(
-                "correlation",
-                "DOUBLE",
-                "Rank correlation of the feature with its effect; null where it is not defined.",
-            ),
-            Column("count_customers", "BIGINT", "Customers whose effects were taken, a sample."),
-            Column("method", "VARCHAR", "shapley (exact) or surrogate_trees."),
-            Column(
-                "fidelity",
-                "DOUBLE",
-                "R squared between the logarithms of the surrogate's and the model's values on "
-                "held-out customers; 1 is exact.",
-            ),
+            *_JUDGED,
             VERSION,
             RUN,
         ),

@@ -26,6 +26,7 @@ TABLES = (
     "backtest_metrics",
     "calibration",
     "model_comparisons",
+    "model_effects",
     "matured_predictions",
     "feature_effects",
     "partial_dependence",

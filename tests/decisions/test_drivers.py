@@ -16,7 +16,7 @@ from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import explain_values
 from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.models.history import HistoryModel
-from clv_pipeline.models.panel import Encoder
+from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder
 from clv_pipeline.models.surrogate import SurrogateTrees
 from clv_pipeline.tables import EVALUATION_TABLES
 from clv_pipeline.timeline import Cutoff
@@ -93,6 +93,8 @@ def test_concepts_are_those_of_the_customers_reasons(shop, described):
 def test_features_are_told_apart_with_a_stated_fidelity(described):
     effects, _ = described
     features = effects[effects["level"] == "feature"]
+    # Histories serve: what they do not read drives nothing, however much it goes along with it.
+    assert set(features["driver"]) <= ALWAYS_KEPT
     assert features["fidelity"].between(0.8, 1).all()
     assert {"days_since_last_order", "sum_value"} & set(
         features.query("segment == 'all' and driver_rank <= 4")["driver"]
