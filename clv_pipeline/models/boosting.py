@@ -1,163 +1,33 @@
-"""XGBoost: hurdle, Tweedie, order counts and quantiles, on one shared set of bins."""
+"""XGBoost: hurdle, Tweedie, order counts and quantiles, on one shared set of bins.
+
+Rows may weigh differently: those of a stratified sample stand for as many as they were drawn from.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import xgboost as xgb
 
 from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json
+from clv_pipeline.models.boosters import (
+    RowLevels,
+    add_season,
+    amount_offset,
+    boost,
+    chance_offset,
+    count_offset,
+    dump_booster,
+    load_booster,
+    predict_booster,
+    value_scale,
+)
 from clv_pipeline.models.panel import Floats, Matrix, Target
 
 # Levels of a buyer's value; those of every customer follow from them and P(buy).
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-# A start nearer to 0 or 1 than this could not be corrected: its curvature is too small to split on.
-LEAST_CHANCE, MOST_CHANCE = 0.02, 0.995
-LEAST_ORDERS = 0.02
 # An order of nothing is as good as this share of the mean; a gamma regression knows no 0.
 LEAST_SPEND = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class RowLevels:
-    """How far the label windows of training rows lay from the usual, to be learned around.
-
-    Attributes
-    ----------
-    value, orders, chance, amount
-        Offsets of each row on the links' scales: logarithm of value, logarithm of orders, log odds
-        of an order, logarithm of a buyer's value. ``seasons`` measures them.
-    """
-
-    value: Floats
-    orders: Floats
-    chance: Floats
-    amount: Floats
-
-
-def boost(
-    X: Matrix,
-    label: Floats,
-    options: FitOptions,
-    objective: dict[str, Any],
-    *,
-    base_score: float | None = None,
-    offset: Floats | None = None,
-    weight: Floats | None = None,
-    trees: int | None = None,
-) -> xgb.Booster:
-    """Fit one booster on the bins that the matrix shares between objectives.
-
-    Parameters
-    ----------
-    X
-        Training rows.
-    label
-        Shape (n,).
-    options
-        Trees, depth, threads and so on.
-    objective
-        XGBoost's parameters that differ from one objective to the next.
-    base_score
-        Start of every prediction, on the label's scale.
-    offset
-        Start of each row's prediction on the link's scale, in training instead of ``base_score``.
-    weight
-        Of each row; 1 when None.
-    trees
-        Instead of the options'.
-    """
-    bins = X.binned(options.max_bin)
-    bins.set_label(label.astype(np.float32))
-    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
-    start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
-    bins.set_base_margin(start)
-    parameters = {
-        "tree_method": "hist",
-        "max_depth": options.depth,
-        "eta": options.learning_rate,
-        "max_bin": options.max_bin,
-        "subsample": 0.8,
-        "colsample_bytree": 0.5,
-        "min_child_weight": 10.0,
-        "lambda": 5.0,
-        "nthread": options.threads,
-        "seed": options.seed,
-        "verbosity": 0,
-        **objective,
-    }
-    if base_score is not None:
-        parameters["base_score"] = base_score
-    return xgb.train(parameters, bins, trees or options.trees)
-
-
-def predict_booster(booster: xgb.Booster, X: Matrix, *, offset: Floats | None = None) -> Floats:
-    """Return a booster's predictions as float64; rows are independent, so threads don't matter."""
-    if offset is None:
-        return np.asarray(booster.inplace_predict(X.values), dtype=np.float64)
-    rows = xgb.DMatrix(
-        X.values,
-        base_margin=offset.astype(np.float32),
-        feature_types=X.feature_types,
-        enable_categorical=bool(X.categorical),
-    )
-    return np.asarray(booster.predict(rows), dtype=np.float64)
-
-
-def dump_booster(booster: xgb.Booster) -> bytes:
-    """Return a booster in XGBoost's UBJSON."""
-    return bytes(booster.save_raw("ubj"))
-
-
-def load_booster(data: bytes) -> xgb.Booster:
-    """Read a booster from UBJSON."""
-    booster = xgb.Booster()
-    booster.load_model(bytearray(data))
-    return booster
-
-
-def chance_offset(X: Matrix) -> Floats | None:
-    """Return the log odds of the buy-till-you-die chance of an order; None without that column.
-
-    Trees that start from it tell giants apart, of whom a leaf holds too few.
-    """
-    if "btyd_probability" not in X:
-        return None
-    chance = np.clip(X.column("btyd_probability"), LEAST_CHANCE, MOST_CHANCE)
-    return np.asarray(np.log(chance / (1 - chance)), dtype=np.float64)
-
-
-def count_offset(X: Matrix, scale: float) -> Floats | None:
-    """Return the logarithm of the buy-till-you-die count of orders, in units of ``scale``."""
-    if "btyd_orders" not in X:
-        return None
-    return log_count(X.column("btyd_orders"), scale)
-
-
-def log_count(orders: Floats, scale: float) -> Floats:
-    """Return the logarithm of a count of orders in units of ``scale``, kept off 0."""
-    return np.asarray(np.log(np.maximum(orders, LEAST_ORDERS) / scale), dtype=np.float64)
-
-
-def amount_offset(X: Matrix, scale: float) -> Floats:
-    """Return the logarithm of what a buyer is expected to bring, as buy-till-you-die says."""
-    if "btyd_value" not in X:
-        return np.full(len(X), np.log(scale))
-    return log_amount(X.column("btyd_value"), X.column("btyd_probability"), scale)
-
-
-def log_amount(value: Floats, chance: Floats, scale: float) -> Floats:
-    """Return the logarithm of value over the chance of an order; of ``scale`` without a value."""
-    amount = value / np.maximum(chance, LEAST_CHANCE)
-    return np.log(np.where(amount > 0, np.maximum(amount, scale * 1e-3), scale))
-
-
-def value_scale(value: Floats) -> float:
-    """Return the mean of positive values: dividing by it makes a fit blind to the currency."""
-    positive = value[value > 0]
-    return float(positive.mean()) if len(positive) else 1.0
 
 
 class HurdleModel:
@@ -181,7 +51,13 @@ class HurdleModel:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Target,
+        levels: RowLevels | None = None,
+        weight: Floats | None = None,
+    ) -> Self:
         """Fit both parts; buyers of no positive value count as almost nothing in the second."""
         bought = y.has_purchase.astype(np.float64)
         self.classifier_ = boost(
@@ -189,12 +65,14 @@ class HurdleModel:
             bought,
             self.options,
             {"objective": "binary:logistic"},
-            base_score=float(np.clip(bought.mean(), 1e-4, 1 - 1e-4)),
-            offset=_plus(chance_offset(X), levels.chance if levels else None),
+            base_score=float(np.clip(np.average(bought, weights=weight), 1e-4, 1 - 1e-4)),
+            offset=add_season(chance_offset(X), levels.chance if levels else None),
+            weight=weight,
         )
         buyers = np.flatnonzero(y.has_purchase)
         value = np.maximum(y.value[buyers], 0.0)
-        self.scale_ = value_scale(value)
+        own = None if weight is None else weight[buyers]
+        self.scale_ = value_scale(value, own)
         value = value / self.scale_
         rows = X.take(buyers)
         self.amount_ = boost(
@@ -203,8 +81,9 @@ class HurdleModel:
             self.options,
             # Between Poisson and gamma: zeros are allowed, giants weigh less than squared.
             {"objective": "reg:tweedie", "tweedie_variance_power": 1.7},
-            base_score=max(float(value.mean()), 1e-3),
-            offset=_plus(self.start_amount(rows), levels.amount[buyers] if levels else None),
+            base_score=max(float(np.average(value, weights=own)), 1e-3),
+            offset=add_season(self.start_amount(rows), levels.amount[buyers] if levels else None),
+            weight=own,
         )
         return self
 
@@ -273,16 +152,22 @@ class BoostedMean:
         self.objective = objective
         self.label = label
 
-    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Target,
+        levels: RowLevels | None = None,
+        weight: Floats | None = None,
+    ) -> Self:
         """Fit on values, or counts, of training rows; negative ones count as 0."""
         label = np.maximum(y.value if self.label == "value" else y.orders, 0.0)
-        self.scale_ = value_scale(label)
+        self.scale_ = value_scale(label, weight)
         label = label / self.scale_
         season = None
         if levels is not None and self.objective in ("tweedie", "poisson"):
             season = levels.value if self.label == "value" else levels.orders
         usual = label if season is None else label * np.exp(-season)
-        start = max(float(usual.mean()), 1e-4)
+        start = max(float(np.average(usual, weights=weight)), 1e-4)
         offset = self._offset(X)
         if offset is None and season is not None:
             offset = np.full(len(X), np.log(start))
@@ -292,7 +177,8 @@ class BoostedMean:
             self.options,
             self.OBJECTIVES[self.objective],
             base_score=start,
-            offset=_plus(offset, season),
+            offset=add_season(offset, season),
+            weight=weight,
         )
         return self
 
@@ -339,22 +225,30 @@ class SpendModel:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target, levels: RowLevels | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Target,
+        levels: RowLevels | None = None,
+        weight: Floats | None = None,
+    ) -> Self:
         """Fit on the training rows with an order."""
         buyers = np.flatnonzero(y.has_purchase & (y.orders > 0))
         orders = y.orders[buyers]
         spend = np.maximum(y.value[buyers], 0.0) / np.maximum(orders, 1.0)
         if levels is not None:
             spend = spend * np.exp((levels.orders - levels.value)[buyers])
-        self.scale_ = value_scale(spend)
+        own = None if weight is None else weight[buyers]
+        self.scale_ = value_scale(spend, own)
         spend = np.maximum(spend / self.scale_, LEAST_SPEND)
+        counted = orders if own is None else orders * own
         self.booster_ = boost(
             X.take(buyers),
             spend,
             self.options,
             {"objective": "reg:gamma"},
-            base_score=max(float(np.average(spend, weights=orders)), LEAST_SPEND),
-            weight=orders,
+            base_score=max(float(np.average(spend, weights=counted)), LEAST_SPEND),
+            weight=counted,
             trees=max(2 * self.options.trees // 3, 1),
         )
         return self
@@ -396,10 +290,10 @@ class QuantileModel:
         self.options = options
         self.quantiles = quantiles
 
-    def fit(self, X: Matrix, y: Target) -> Self:
+    def fit(self, X: Matrix, y: Target, weight: Floats | None = None) -> Self:
         """Fit on training rows of positive value."""
         buyers = np.flatnonzero(y.value > 0)
-        self.scale_ = value_scale(y.value)
+        self.scale_ = value_scale(y.value, weight)
         rows = X.take(buyers)
         ratio = np.log(y.value[buyers]) - amount_offset(rows, self.scale_)
         self.booster_ = boost(
@@ -407,6 +301,7 @@ class QuantileModel:
             ratio,
             self.options,
             {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)},
+            weight=None if weight is None else weight[buyers],
         )
         return self
 
@@ -439,9 +334,3 @@ class QuantileModel:
         model.scale_ = document["scale"]
         model.booster_ = load_booster(files["booster.ubj"])
         return model
-
-
-def _plus(offset: Floats | None, season: Floats | None) -> Floats | None:
-    if offset is None or season is None:
-        return offset
-    return offset + season

@@ -31,6 +31,7 @@ from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.intervals import INTERVALS, ClassIntervals, ConformalBounds
 from clv_pipeline.models.panel import Floats, Matrix, Target
+from clv_pipeline.models.sampling import stratify
 from clv_pipeline.models.seasons import Levels, shift_chance
 
 # Ends the name of an expert whose value follows the forecast level.
@@ -102,18 +103,19 @@ class LevelZero:
         """
         options = self.options
         self.clusters_ = BehaviourClusters(options.clusters, options.seed).fit(X)
-        rows = sample_rows(len(X), options.max_rows, options.seed)
-        seen, target = self._inputs(X.take(rows)), y.take(rows)
+        sample = stratify(X.cutoff_date, y, options.max_rows, options.seed)
+        seen, target = self._inputs(X.take(sample.rows)), y.take(sample.rows)
+        weight = sample.weight
         season = None
         if levels is not None and levels.known:
             season = levels.of_rows(seen.cutoff_date)
-        self.hurdle_ = HurdleModel(options).fit(seen, target, season)
-        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target, season)
-        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target, season)
-        self.spend_ = SpendModel(options).fit(seen, target, season)
+        self.hurdle_ = HurdleModel(options).fit(seen, target, season, weight)
+        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target, season, weight)
+        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target, season, weight)
+        self.spend_ = SpendModel(options).fit(seen, target, season, weight)
         few = sample_rows(len(seen), options.max_quantile_rows, options.seed)
         self.quantiles_ = QuantileModel(options.for_quantiles()).fit(
-            seen.take(few), target.take(few)
+            seen.take(few), target.take(few), sample.weights_at(few)
         )
         return self
 

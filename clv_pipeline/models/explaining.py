@@ -30,15 +30,8 @@ import pandas as pd
 from clv_pipeline.models.attribution import Parts, tree_contributions
 from clv_pipeline.models.base import ValueModel
 from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel, squash
-from clv_pipeline.models.boosting import (
-    LEAST_CHANCE,
-    MOST_CHANCE,
-    BoostedMean,
-    HurdleModel,
-    SpendModel,
-    log_amount,
-    log_count,
-)
+from clv_pipeline.models.boosters import LEAST_CHANCE, MOST_CHANCE, log_amount, log_count
+from clv_pipeline.models.boosting import BoostedMean, HurdleModel, SpendModel
 from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.fold import FittedHorizon, history_matrix

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clv_pipeline.models.boosting import RowLevels
+from clv_pipeline.models.boosters import RowLevels
 from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.panel import Floats, Matrix, Target
