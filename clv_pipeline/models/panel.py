@@ -12,6 +12,7 @@ import pandas as pd
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from clv_pipeline.models.binning import bin_batches, cut
 from clv_pipeline.models.credibility import Credibility
 from clv_pipeline.timeline import Cutoff
 
@@ -158,12 +159,7 @@ class Matrix:
         """Return the matrix in XGBoost's bins; made once and shared between objectives."""
         if max_bin not in self._binned:
             # Names would be compared anew in each round of boosting; the encoder keeps them.
-            self._binned[max_bin] = xgb.QuantileDMatrix(
-                self.values,
-                feature_types=self.feature_types,
-                enable_categorical=bool(self.categorical),
-                max_bin=max_bin,
-            )
+            self._binned[max_bin] = bin_batches(cut(self.values), max_bin, self.feature_types)
         return self._binned[max_bin]
 
     @cached_property
