@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
 
 CHALLENGER = "challenger.json"
+# Rows of a panel that are held in memory; of more, all cutoffs' rows of a share of the customers.
+MAX_PANEL_ROWS = 2_000_000
 Tell = Callable[[str, float], None]
 
 
@@ -113,6 +116,7 @@ def train(
     decision = decide_challenger(result)
     manifest = {
         **result.manifest,
+        "notes": [*result.manifest["notes"], *_describe_sample(settings, panel.cutoffs)],
         "decision": {"promote": decision.promote, "reason": decision.reason},
     }
     figures = collect_figures(settings, result)
@@ -199,12 +203,15 @@ def read_panel(
         If there are no features as of one of the cutoffs.
     """
     days = [cutoff.day for cutoff in cutoffs]
-    where = "WHERE list_contains(?, cutoff_date)"
     with open_warehouse(settings, read_only=True) as connection:
         if not has_table(connection, "features", "customer_features"):
             raise LearningError("There are no features yet: run the job 'training'.")
-        features = read_features(connection, where, [days], _read_names(settings, columns))
-        labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", [days])
+        # A hash of the id is as good as a draw, and takes the same customers at each cutoff.
+        drawn = "md5_number_lower(customer_id) % 1000000 < ?"
+        where = f"WHERE list_contains(?, cutoff_date) AND {drawn}"
+        asked = [days, round(1_000_000 * sampled_share(connection, days))]
+        features = read_features(connection, where, asked, _read_names(settings, columns))
+        labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", asked)
     missing = set(days) - set(features["cutoff_date"].dt.date)
     if missing:
         raise LearningError(
@@ -212,6 +219,24 @@ def read_panel(
             "'training', which builds them."
         )
     return features, labels
+
+
+def sampled_share(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> float:
+    """Return the share of customers that a panel of some days may hold, 1 for all of them."""
+    query = "SELECT count(*) FROM features.customer_features WHERE list_contains(?, cutoff_date)"
+    (rows,) = read_row(connection, query, [list(days)])
+    return min(1.0, MAX_PANEL_ROWS / rows) if rows else 1.0
+
+
+def _describe_sample(settings: Settings, cutoffs: Sequence[Cutoff]) -> list[str]:
+    with open_warehouse(settings, read_only=True) as connection:
+        share = sampled_share(connection, [cutoff.day for cutoff in cutoffs])
+    if share >= 1:
+        return []
+    return [
+        f"Learned from {share:.1%} of the customers, drawn by their ids alike: with all of them "
+        f"the cutoffs hold more than {MAX_PANEL_ROWS:,} rows."
+    ]
 
 
 def _read_names(settings: Settings, columns: Sequence[Feature]) -> list[str]:

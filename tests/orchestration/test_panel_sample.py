@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from clv_pipeline.orchestration import learning
+from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import open_warehouse
+
+CUTOFFS = (Cutoff.parse("2024-01-31"), Cutoff.parse("2024-02-29"))
+
+
+@pytest.fixture
+def filled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Twenty thousand customers at two cutoffs."""
+    monkeypatch.setattr(learning, "_read_names", lambda *_: ["frequency"])
+    with open_warehouse(settings) as connection:
+        for schema in ("features", "as_of"):
+            connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(
+            "CREATE TABLE features.customer_features AS SELECT 'c' || i AS customer_id, "
+            "unnest([DATE '2024-01-31', DATE '2024-02-29']) AS cutoff_date, i % 7 AS frequency "
+            "FROM range(20000) AS t(i)"
+        )
+        connection.execute(
+            "CREATE TABLE as_of.customer_labels AS SELECT customer_id, cutoff_date, "
+            "30 AS horizon_days FROM features.customer_features WHERE cutoff_date < '2024-02-01'"
+        )
+    return settings
+
+
+def test_a_panel_that_fits_is_read_whole(filled: Settings) -> None:
+    features, labels = learning.read_panel(filled, CUTOFFS, ())
+    assert (len(features), len(labels)) == (40_000, 20_000)
+    assert learning._describe_sample(filled, CUTOFFS) == []
+
+
+def test_of_a_larger_panel_the_same_customers_at_each_cutoff(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "MAX_PANEL_ROWS", 10_000)
+    features, labels = learning.read_panel(filled, CUTOFFS, ())
+    assert len(features) == pytest.approx(10_000, rel=0.05)
+    sets = features.groupby("cutoff_date")["customer_id"].agg(set)
+    assert sets.iloc[0] == sets.iloc[1] == set(labels["customer_id"])
+    assert features["frequency"].mean() == pytest.approx(3, abs=0.1)
+    (note,) = learning._describe_sample(filled, CUTOFFS)
+    assert "25.0% of the customers" in note and "more than 10,000 rows" in note
