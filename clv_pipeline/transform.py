@@ -32,6 +32,7 @@ from clv_pipeline.engines.lake import drop_lake
 from clv_pipeline.engines.session import EngineError
 from clv_pipeline.settings import InputSettings, Settings
 from clv_pipeline.signals import prepare_holidays, prepare_texts
+from clv_pipeline.spilling import spill_limit
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import duckdb_config, open_warehouse, write_atomically
@@ -256,6 +257,7 @@ def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:
         "CLV_DBT_MEMORY_LIMIT": str(config["memory_limit"]),
         "CLV_DBT_THREADS": str(config["threads"]),
         "CLV_DBT_SPILL": str(config["temp_directory"]),
+        "CLV_DBT_SPILL_LIMIT": spill_limit(settings),
         "CLV_DBT_DISABLED_OPTIMIZERS": str(config["disabled_optimizers"]),
         "CLV_SPARK_LAKE": settings.paths.lake.as_uri(),
         "DBT_TARGET_PATH": str(folder),

@@ -15,6 +15,7 @@ import filelock
 import pandas as pd
 import pyarrow as pa
 
+from clv_pipeline import spilling
 from clv_pipeline.settings import Settings
 
 # Written by an older storage version so that readers with DuckDB 1.5 can open the publication.
@@ -51,19 +52,26 @@ def open_warehouse(
     Raises
     ------
     WarehouseError
-        If the file is damaged, locked by another program, or (read-only) missing.
+        If the file is damaged, locked by another program, missing, or the disk is full.
     """
     path = settings.paths.warehouse
     if read_only and not path.exists():
         raise WarehouseError(f"There is no warehouse at {path} yet: run `clv run` first.")
     path.parent.mkdir(parents=True, exist_ok=True)
     settings.paths.spill.mkdir(parents=True, exist_ok=True)
+    if not read_only:
+        spilling.remove_leftovers(settings)
+        lack = spilling.explain_lack_of_space(settings)
+        if lack is not None:
+            raise WarehouseError(lack)
     try:
         connection = duckdb.connect(str(path), read_only=read_only, config=duckdb_config(settings))
     except duckdb.Error as error:
         raise WarehouseError(_explain_open_failure(path, error)) from error
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        # Given with the file's name, as the others are, this one has no effect in DuckDB 2.0.
+        connection.execute(f"SET max_temp_directory_size = '{spilling.spill_limit(settings)}'")
         if not read_only:
             for schema in SCHEMAS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
@@ -112,7 +120,7 @@ def duckdb_config(settings: Settings) -> dict[str, Any]:
     return {
         "memory_limit": settings.engine.memory_limit,
         "threads": settings.engine.threads or os.cpu_count() or 1,
-        "temp_directory": str(settings.paths.spill),
+        "temp_directory": str(spilling.spill_folder(settings)),
         "disabled_optimizers": DISABLED_OPTIMIZERS,
     }
 

@@ -351,6 +351,12 @@ class EngineSettings(Section):
         pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$",
         description="Memory of DuckDB before it spills to disk: a number with MB, GB, MiB or GiB.",
     )
+    spill_limit: str | None = Field(
+        default=None,
+        pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$",
+        description="Most disk that DuckDB may spill to, below home: a number with MB, GB, MiB or "
+        "GiB; unset, nine tenths of what is free.",
+    )
     threads: int = Field(
         default=0, ge=0, description="Threads of DuckDB; 0: as many as there are cores."
     )
