@@ -37,7 +37,7 @@ ALWAYS_KEPT = frozenset(
 # A category seen in fewer rows says more about those customers than about the category.
 MIN_CATEGORY_ROWS = 20
 # With more values than these, a category is read as what became of customers like these.
-MAX_CATEGORIES = 60
+MAX_CATEGORIES = 20
 
 
 class PanelError(ValueError):
