@@ -174,7 +174,7 @@ def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     from clv_pipeline.scoring import PREDICTIONS, sum_groups
 
     _count_rows(settings, PREDICTIONS, cutoff)
-    parts = []
+    parts: list[pd.DataFrame] = []
     with open_warehouse(settings) as connection:
         # One horizon at a time: there are several rows per customer.
         for horizon in settings.value.horizons:
