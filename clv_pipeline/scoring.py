@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from clv_pipeline.engines.learning import map_cutoff
+from clv_pipeline.models import store
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.fold import history_matrix
@@ -30,6 +35,17 @@ COLUMNS = {
     "expected_orders": "orders",
 }
 
+# What a worker of Spark sends back.
+ANSWERS = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("cutoff_date", pa.date32()),
+        ("horizon_days", pa.int64()),
+        *((name, pa.float64()) for name in COLUMNS),
+        ("model_version", pa.string()),
+        ("run_id", pa.string()),
+    ]
+)
 # Standard deviations at the ends of the intervals of totals.
 TOTAL_ENDS = {"low_80": -1.2816, "high_80": 1.2816, "low_95": -1.96, "high_95": 1.96}
 GROUP_SPREAD = 0.1
@@ -120,6 +136,39 @@ def score_in_batches(
         yield score_customers(model, rows, settings, run_id, model_version)
         if count is not None:
             count(len(rows))
+
+
+def score_on_spark(
+    settings: Settings, names: Iterable[str], cutoff: Cutoff, run_id: str, model_version: str
+) -> Iterator[pa.Table]:
+    """Answer for every customer of a cutoff like `score_customers`, on Spark's workers.
+
+    Each loads the model by itself, and answers for its part of the customers.
+
+    Parameters
+    ----------
+    names
+        Features that the model reads.
+    model_version
+        Which model of the home answers.
+
+    Yields
+    ------
+    pyarrow.Table
+        Rows of ``scores.customer_predictions``; their order says nothing.
+    """
+    folder = settings.paths.models
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        model = _worker_model(folder, model_version)
+        return score_customers(model, rows, settings, run_id, model_version)
+
+    yield from map_cutoff(settings, cutoff, sorted(names), answer, ANSWERS)
+
+
+@lru_cache(maxsize=1)
+def _worker_model(folder: Path, model_version: str) -> CLVModel:
+    return store.load_model(folder, model_version)[0]
 
 
 def select_features(connection: duckdb.DuckDBPyConnection, names: Iterable[str], *more: str) -> str:

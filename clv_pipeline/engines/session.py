@@ -44,6 +44,10 @@ SESSION_RULES = {
 }
 
 
+# The session of this process, once it runs.
+_running: list[Any] = []
+
+
 class EngineError(RuntimeError):
     """The engine can't be used; the message says why and what to do."""
 
@@ -82,15 +86,14 @@ def open_spark(settings: Settings) -> Any:
     EngineError
         If PySpark, dbt-spark or Java is missing.
     """
+    if _running:
+        return _running[0]
     check_engine(settings)
     with warnings.catch_warnings():
         # PySpark warns of pandas 3 whenever it is imported; a test holds what is used of it.
         warnings.simplefilter("ignore")
         from pyspark.sql import SparkSession
 
-        running = SparkSession.getActiveSession()
-        if running is not None:
-            return running
         for name in ("SQLQueryContextLogger", "py4j"):
             # Errors are raised, too, and py4j reports every call.
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -101,7 +104,21 @@ def open_spark(settings: Settings) -> Any:
             builder = builder.config(key, value)
         session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")
+    _running.append(session)
     return session
+
+
+def running_spark() -> Any:
+    """Return the session that `open_spark` has started in this process.
+
+    Raises
+    ------
+    EngineError
+        If it has not.
+    """
+    if not _running:
+        raise EngineError("No Spark session runs in this process: call open_spark first.")
+    return _running[0]
 
 
 def spark_config(settings: Settings) -> dict[str, str]:

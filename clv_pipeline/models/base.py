@@ -62,6 +62,8 @@ class FitOptions:
         Of K-means.
     neural
         Whether neural candidates take part.
+    distributed_rows
+        Training sets of so many rows and more are fitted on Spark; 0: none is.
     giant_multiple
         Of the 99.5 % quantile of a label window, above which a label is capped in training.
     """
@@ -78,6 +80,7 @@ class FitOptions:
     clusters: int = 6
     giant_multiple: float = 20.0
     neural: bool = False
+    distributed_rows: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings, horizon_days: int) -> FitOptions:
@@ -94,6 +97,9 @@ class FitOptions:
             clusters=model.clusters,
             neural=model.neural,
             giant_multiple=model.giant_multiple,
+            distributed_rows=settings.engine.spark_learning_rows
+            if settings.engine.name == "spark"
+            else 0,
         )
 
     def for_quantiles(self) -> FitOptions:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from clv_pipeline.engines.learning import boost_on_spark
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.panel import Floats, Matrix
 
@@ -65,11 +66,6 @@ def boost(
     trees
         Instead of the options'.
     """
-    bins = X.binned(options.max_bin)
-    bins.set_label(label.astype(np.float32))
-    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
-    start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
-    bins.set_base_margin(start)
     parameters = {
         "tree_method": "hist",
         "max_depth": options.depth,
@@ -86,7 +82,15 @@ def boost(
     }
     if base_score is not None:
         parameters["base_score"] = base_score
-    return xgb.train(parameters, bins, trees or options.trees)
+    rounds = trees or options.trees
+    if 0 < options.distributed_rows <= len(X):
+        return boost_on_spark(X.values, X.feature_types, label, parameters, rounds, weight, offset)
+    bins = X.binned(options.max_bin)
+    bins.set_label(label.astype(np.float32))
+    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
+    start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
+    bins.set_base_margin(start)
+    return xgb.train(parameters, bins, rounds)
 
 
 def predict_booster(booster: xgb.Booster, X: Matrix, *, offset: Floats | None = None) -> Floats:

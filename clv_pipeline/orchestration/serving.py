@@ -101,7 +101,7 @@ def score(
         If there are no features as of the cutoff.
     """
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import FEATURES, PREDICTIONS, score_in_batches
+    from clv_pipeline.scoring import FEATURES, PREDICTIONS, score_in_batches, score_on_spark
 
     count = _count_rows(settings, FEATURES, cutoff)
     note: str | None
@@ -115,7 +115,12 @@ def score(
     version = str(manifest["model_version"])
     progress = Counter(count, "customers", tell or (lambda text: None))
     with open_warehouse(settings) as connection:
-        batches = score_in_batches(connection, model, settings, cutoff, run_id, version, progress)
+        if settings.engine.distributes(count):
+            batches: Any = score_on_spark(settings, model.columns, cutoff, run_id, version)
+        else:
+            batches = score_in_batches(
+                connection, model, settings, cutoff, run_id, version, progress
+            )
         rows = replace_in_batches(connection, PREDICTIONS, batches, {"cutoff_date": cutoff.day})
     return Scored(rows, count, version)
 

@@ -377,6 +377,16 @@ class EngineSettings(Section):
         le=100_000,
         description="Parts into which Spark divides joins and sums.",
     )
+    spark_learning_rows: int = Field(
+        default=200_000,
+        ge=1,
+        description="Training sets and scorings of so many rows and more are divided among Spark's "
+        "workers; smaller ones are done sooner in one process.",
+    )
     spark_options: dict[str, str] = Field(
         default={}, description="Further settings of the Spark session, by Spark's own names."
     )
+
+    def distributes(self, rows: int) -> bool:
+        """Whether so many rows are divided among Spark's workers."""
+        return self.name == "spark" and rows >= self.spark_learning_rows

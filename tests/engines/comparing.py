@@ -67,7 +67,10 @@ class Pair:
 
     def columns(self, name: str, table: str) -> dict[str, str]:
         rows = self.connection.execute(f"DESCRIBE {name}.{table}").fetchall()
-        return {row[0]: "whole" if row[1] in _WHOLE else row[1] for row in rows}
+        return {
+            row[0]: "hash" if row[0].endswith("_state") else "whole" if row[1] in _WHOLE else row[1]
+            for row in rows
+        }
 
     def differences(self, table: str) -> dict[str, int]:
         """Return rows that differ, by what they differ in; nothing where the tables are equal.
@@ -76,7 +79,7 @@ class Pair:
         """
         ours, theirs = self.columns("ours", table), self.columns("theirs", table)
         assert ours == theirs
-        columns = [name for name in ours if not name.endswith("_state")]
+        columns = [name for name in ours if ours[name] != "hash"]
         exact = [c for c in columns if ours[c] != "DOUBLE"]
         found = {}
         for name, one, other in (("missing", "ours", "theirs"), ("added", "theirs", "ours")):
