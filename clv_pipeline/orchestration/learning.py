@@ -97,6 +97,7 @@ def train(
     tuple
         The challenger's manifest and its leaderboard.
     """
+    from clv_pipeline.engines.session import open_spark
     from clv_pipeline.evaluation.backtest import dump_forecasts
     from clv_pipeline.features.services import find_service
     from clv_pipeline.models import store
@@ -109,6 +110,8 @@ def train(
         settings = settings.model_copy(update={"model": model})
     columns = leave_out(find_service(settings).inputs, settings.model.left_out_features)
     features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
+    if settings.engine.distributes(len(features)):
+        open_spark(settings)
     panel = Panel.build(features, labels, columns)
     if settings.model.neural:
         panel = replace(panel, days=read_order_days(settings, panel.cutoffs))

@@ -6,20 +6,32 @@ import importlib.util
 import shutil
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import xgboost as xgb
 
 from clv_pipeline.engines import lake
-from clv_pipeline.engines.session import find_java, spark_config
+from clv_pipeline.engines.learning import boost_on_spark, count_histories
+from clv_pipeline.engines.session import find_java, open_spark, spark_config
+from clv_pipeline.features.registry import load_features
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.shop.write import write_shop
+from clv_pipeline.models import boosters, store
+from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.btyd.bgnbd import BGNBD
+from clv_pipeline.models.panel import Matrix
+from clv_pipeline.scoring import score_customers, score_on_spark
 from clv_pipeline.settings import Settings, build_settings, load_settings
+from clv_pipeline.stand_in import make_stand_in
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.transform import STAGES, dbt_variables, packaged_dbt_project, run_dbt
+from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.conftest import SHARED_DATA
 from tests.dbt.random_shop import random_shop
 from tests.engines.comparing import Pair
@@ -164,3 +176,126 @@ def test_nobody_but_this_machine_reaches_the_session(homes: tuple[Settings, Sett
     config = spark_config(homes[1])
     assert config["spark.ui.enabled"] == "false"
     assert config["spark.driver.bindAddress"] == config["spark.driver.host"] == "127.0.0.1"
+
+
+def parameters(**further: Any) -> dict[str, Any]:
+    return {
+        "tree_method": "hist",
+        "max_depth": 3,
+        "eta": 0.3,
+        "lambda": 1.0,
+        "max_bin": 64,
+        "seed": 1,
+        "nthread": 1,
+        "verbosity": 0,
+        **further,
+    }
+
+
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    """Quantities with few values, so that bins are the same however rows are divided."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 20, (600, 4)).astype(np.float32)
+    values[:, 3] = random.integers(0, 3, 600)
+    values[::7, 1] = np.nan
+    return values, values[:, 0] / 10 + (values[:, 3] == 1) + random.random(600)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"objective": "binary:logistic", "base_score": 0.4},
+        {"objective": "reg:tweedie", "tweedie_variance_power": 1.5, "base_score": 1.0},
+        {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.9]},
+    ],
+    ids=lambda part: part["objective"],
+)
+def test_boosters_are_those_of_one_process(
+    homes: tuple[Settings, Settings], objective: dict[str, Any]
+) -> None:
+    open_spark(homes[1])
+    values, label = rows()
+    is_classifier = objective["objective"] == "binary:logistic"
+    y = (label > 1.5).astype(np.float32) if is_classifier else label.astype(np.float32)
+    weight = np.where(values[:, 0] > 5, 2.0, 1.0).astype(np.float32)
+    offset = (values[:, 2] / 50).astype(np.float32)
+    kinds = ["q", "q", "q", "c"]
+    matrix = xgb.QuantileDMatrix(
+        values, y, feature_types=kinds, enable_categorical=True, max_bin=64, weight=weight
+    )
+    has_one_output = "quantile_alpha" not in objective
+    if has_one_output:
+        matrix.set_base_margin(offset)
+    chosen = parameters(**objective)
+    ours = xgb.train(chosen, matrix, 5)
+    theirs = boost_on_spark(values, kinds, y, chosen, 5, weight, offset if has_one_output else None)
+    expected, found = (np.asarray(b.inplace_predict(values)) for b in (ours, theirs))
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_large_training_sets_go_to_spark(
+    homes: tuple[Settings, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = homes[1].engine
+    assert engine.distributes(engine.spark_learning_rows)
+    assert not engine.distributes(engine.spark_learning_rows - 1)
+    assert not homes[0].engine.distributes(10**9)
+    sent = []
+    monkeypatch.setattr(boosters, "boost_on_spark", lambda values, *_: sent.append(len(values)))
+    values, label = rows()
+    matrix = Matrix(
+        np.arange(600).astype(str),
+        np.full(600, "2024-01-01", "datetime64[D]"),
+        ("a", "b", "c", "d"),
+        values,
+    )
+    options = replace(FitOptions.from_settings(homes[1], 90), distributed_rows=600, trees=1)
+    boosters.boost(matrix, label, options, {"objective": "reg:squarederror"})
+    assert sent == [600]
+    boosters.boost(matrix.take(np.arange(599)), label[:599], options, {"objective": "reg:gamma"})
+    assert sent == [600]
+    assert FitOptions.from_settings(homes[1], 90).distributed_rows == 200_000
+    assert FitOptions.from_settings(homes[0], 90).distributed_rows == 0
+
+
+def test_purchase_models_are_fitted_on_counts(homes: tuple[Settings, Settings]) -> None:
+    cutoff = Cutoff(CUTOFFS[0])
+    counts = count_histories(homes[1], cutoff)
+    with open_warehouse(homes[0], read_only=True) as connection:
+        customers = read_frame(
+            connection,
+            "SELECT frequency, recency, T FROM features.customer_features "
+            "WHERE cutoff_date = ? AND count_order_days > 0",
+            [cutoff.day],
+        )
+    names = list(customers)
+    assert list(counts) == [*names, "count_customers"]
+    expected = customers.groupby(names).size().rename("count_customers").reset_index()
+    pd.testing.assert_frame_equal(counts, expected, check_dtype=False)
+    assert len(counts) < len(customers)
+    one_by_one = BGNBD().fit(*(customers[name] for name in names))
+    collapsed = BGNBD().fit(*(counts[name] for name in names), weights=counts["count_customers"])
+    assert collapsed.parameters_ == pytest.approx(one_by_one.parameters_, rel=1e-6)
+
+
+def test_answers_are_those_of_one_process(homes: tuple[Settings, Settings]) -> None:
+    cutoff = Cutoff(CUTOFFS[0])
+    ours, theirs = homes
+    with open_warehouse(ours, read_only=True) as connection:
+        features = read_frame(
+            connection,
+            "SELECT * FROM features.customer_features WHERE cutoff_date = ?",
+            [cutoff.day],
+        )
+    model, manifest = make_stand_in(ours, features, load_features(), "run", "a test")
+    store.save_model(theirs.paths.models, model, manifest)
+    version = str(manifest["model_version"])
+    expected = score_customers(model, features, ours, "run", version)
+    parts = list(score_on_spark(theirs, model.columns, cutoff, "run", version))
+    keys = ["customer_id", "horizon_days"]
+    found = pd.concat([part.to_pandas(date_as_object=False) for part in parts])
+    found = found.sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(
+        found[list(expected)], expected.sort_values(keys, ignore_index=True), check_dtype=False
+    )
