@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test check lint docs dev lock clean
+.PHONY: help demo spark test check lint docs dev lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,6 +27,12 @@ demo: .venv/.runtime  ## set up, then run the main job on bundled real data
 dev: .venv/.runtime  ## open the Dagster UI on 127.0.0.1 with the demo's project
 	$(BIN)/clv demo --prepare-only
 	$(BIN)/clv dev --config clv_demo
+
+.venv/.spark: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+	@touch $@
+
+spark: .venv/.spark  ## add the Spark engine (needs Java 17 or newer)
 
 test: .venv/.dev  ## set up, then run every test, a file a worker
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -24,6 +24,7 @@ from clv_pipeline.dbt_yaml import (
 )
 from clv_pipeline.engines.building import (
     DUCKDB,
+    SPARK,
     finish_engine,
     prepare_engine,
     split_by_engine,
@@ -259,7 +260,7 @@ def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:
         "CLV_DBT_SPILL": str(config["temp_directory"]),
         "CLV_DBT_SPILL_LIMIT": spill_limit(settings),
         "CLV_DBT_DISABLED_OPTIMIZERS": str(config["disabled_optimizers"]),
-        "CLV_SPARK_LAKE": settings.paths.lake.as_uri(),
+        **({"CLV_SPARK_LAKE": settings.paths.lake.as_uri()} if target == SPARK else {}),
         "DBT_TARGET_PATH": str(folder),
         "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
