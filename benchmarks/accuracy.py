@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
@@ -22,8 +22,9 @@ import pandas as pd
 from benchmarks.accuracy_shops import CASES, features_at, labels_at, make_panel, read_days
 from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
 from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.blending import ClusterBlend
 from clv_pipeline.models.clv import CLVModel
-from clv_pipeline.models.ensemble import Blend
+from clv_pipeline.models.deciles import DecileCalibration
 from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
@@ -57,6 +58,12 @@ class _NoLevels(Workbench):
         return Levels(self.options.horizon_days, {})
 
 
+def _equal(blend: ClusterBlend, names: Collection[str]) -> ClusterBlend:
+    """Return a blend of equal weights of some experts, in the place of one that was learned."""
+    known = [name for name in blend.weights_ if name in names]
+    return ClusterBlend.given(dict.fromkeys(known, 1 / len(known)))
+
+
 class _Case:
     """One shop, one cutoff, one horizon, and what came to pass."""
 
@@ -81,6 +88,7 @@ class _Case:
         bench: type[Workbench] = Workbench,
         *,
         clusters: int | None = None,
+        giants: float | None = None,
         count: int | None = None,
         same_season: bool = True,
     ) -> CLVModel:
@@ -91,7 +99,11 @@ class _Case:
         is_extended = self.learned[0] != self.horizon
         horizon = self.learned[0]
         options = FitOptions.from_settings(self.settings, horizon)
-        options = replace(options, clusters=clusters or options.clusters)
+        options = replace(
+            options,
+            clusters=clusters or options.clusters,
+            giant_multiple=giants or options.giant_multiple,
+        )
         plan = plan_horizon(self.settings, self.as_of, horizon, self.first_day)
         training, blend = plan.training, plan.blend
         if not same_season or count:
@@ -141,7 +153,8 @@ class _Case:
         model = self.fit()
         yield "ensemble", *self.answer(model)
         fitted = model.fitted_[self.learned[0]]
-        blend = fitted.model_.value_blend_
+        served = fitted.model_
+        blend, deciles = served.value_blend_, served.deciles_
         names = {
             "btyd_seasonal": "the same, season-adjusted",
             "hurdle": "XGBoost hurdle",
@@ -149,11 +162,24 @@ class _Case:
             "poisson": "XGBoost Poisson orders times spend",
         }
         for part, name in names.items():
-            fitted.model_.serve(part)
+            served.serve(part)
             yield name, self.answer(model)[0], None
-        equal = list(blend.weights_)
-        fitted.model_.value_blend_ = Blend.given({n: 1 / len(equal) for n in equal})
-        yield "- with equal weights", self.answer(model)[0], None
+        everyone = ClusterBlend.given(blend.weights_)
+        everyone.giants_ = blend.giants_
+        few = ClusterBlend.given(blend.weights_)
+        few.by_cluster_ = blend.by_cluster_
+        blends = {
+            "with equal weights": _equal(blend, blend.weights_),
+            "without clusters' weights": everyone,
+            "without giants' weights": few,
+            "Tweedie without hurdle": _equal(blend, {"btyd", "tweedie"}),
+            "hurdle without Tweedie": _equal(blend, {"btyd", "hurdle"}),
+        }
+        for name, other in blends.items():
+            served.value_blend_, served.deciles_ = other, deciles
+            yield f"- {name}", self.answer(model)[0], None
+        served.value_blend_, served.deciles_ = blend, DecileCalibration()
+        yield "- without calibrated deciles", self.answer(model)[0], None
 
     def ablations(self) -> Iterator[tuple[str, Floats, Floats | None]]:
         """Fit and ask the ensemble with one step left out at a time."""
@@ -165,6 +191,7 @@ class _Case:
             "without last year's cutoffs": lambda: self.fit(same_season=False),
             "without levels and season": lambda: self.fit(bench=_NoLevels),
             "labels capped at 99.5 %": lambda: self.fit(panel=self.capped()),
+            "labels never capped": lambda: self.fit(giants=np.inf),
         }
         for name, fit in steps.items():
             yield f"- {name}", *self.answer(fit())

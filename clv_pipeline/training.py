@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 MIN_CUSTOMERS = 50
+# Cutoffs whose unseen rows correct the intervals.
+INTERVAL_CUTOFFS = 3
 # The gate's measures, and the AUC beside them.
 COMPARISON_POLICY = Policy(measures=(*Policy().measures, "auc"))
 
@@ -117,6 +119,17 @@ class _Plan:
     training: tuple[Cutoff, ...]
     blend: tuple[Cutoff, ...]
     folds: tuple[tuple[Fold, tuple[Cutoff, ...]], ...]
+
+    def earlier(self, newest: Cutoff) -> tuple[tuple[Cutoff, tuple[Cutoff, ...]], ...]:
+        """List the cutoffs before one that experts are asked about anyway, newest first.
+
+        Each with the cutoffs that those experts are fitted on: the folds' evaluation cutoffs, and
+        those on which the folds' blends are learned. So they cost no further fit.
+        """
+        asked = {fold.evaluation: fold.training for fold, _ in self.folds}
+        asked |= {fold.training[-1]: blend for fold, blend in self.folds if blend}
+        before = sorted((c for c in asked if c < newest), reverse=True)
+        return tuple((c, asked[c]) for c in before[: INTERVAL_CUTOFFS - 1])
 
 
 def plan_horizon(settings: Settings, as_of: Cutoff, horizon_days: int, first_day: date) -> _Plan:
@@ -243,7 +256,8 @@ def train_challenger(
             tell(f"backtest of {horizon} days at {fold.evaluation}", share * (k + 0.1 * j))
             with_slow = j == 0 or settings.model.candidates == "full"
             try:
-                found.append(run_fold(bench, fold, blend, with_slow=with_slow))
+                earlier = plan.earlier(fold.training[-1])
+                found.append(run_fold(bench, fold, blend, earlier, with_slow=with_slow))
             except (NotTrainableError, PanelError) as error:
                 notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
         results += found
@@ -354,7 +368,7 @@ def _fit_horizon(
         return free, reason
     fitted = FittedHorizon(bench.options)
     try:
-        fitted.fit(bench, plan.training, plan.blend)
+        fitted.fit(bench, plan.training, plan.blend, plan.earlier(plan.training[-1]))
     except NotTrainableError as error:
         refusals.append(str(error))
         reason = f"{error} So {free} serves."
@@ -371,7 +385,10 @@ def _fit_horizon(
         backtests = {
             n: b for n, b in _backtests(found).items() if n in servable and len(b) == len(found)
         }
-        name, reason = choose_serving(backtests, COMPLEXITY, ENSEMBLE, Policy(), bootstrap)
+        multiple = bench.options.giant_multiple
+        name, reason = choose_serving(
+            backtests, COMPLEXITY, ENSEMBLE, Policy(), bootstrap, multiple
+        )
     else:
         model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
     model.served_by_[horizon] = name
@@ -418,6 +435,7 @@ def _describe_horizon(
             "blend_rule": fitted.blend_rule_,
             "weights": {
                 "value": fitted.model_.value_blend_.weights_,
+                "value_by_cluster": fitted.model_.value_blend_.by_cluster_,
                 "probability": fitted.model_.probability_blend_.weights_,
                 "orders": fitted.model_.orders_blend_.weights_,
             },

@@ -87,6 +87,14 @@ def test_every_training_label_had_matured_where_it_is_used(tmp_path):
             assert all(c.is_matured(horizon, fold.training[-1].day) for c in blend)
             assert {fold.evaluation, *fold.training, *blend} <= set(needed)
         assert {*plan.training, *plan.blend} <= set(needed)
+        # What corrects the intervals was asked, and came true, before; and is fitted anyway.
+        newests = [t[-1] for t in (plan.training, *(f.training for f, _ in plan.folds)) if t]
+        for newest in newests:
+            for cutoff, known in plan.earlier(newest):
+                assert cutoff < newest and {cutoff, *known} <= set(needed)
+                assert all(c.is_matured(horizon, cutoff.day) for c in known)
+                fitted = [f.training for f, _ in plan.folds] + [b for _, b in plan.folds]
+                assert known in fitted
 
 
 def test_labels_past_the_cutoff_change_nothing(trained):
@@ -158,6 +166,11 @@ def test_backtest_metrics_are_sliced(trained):
     assert not metrics.duplicated(key).any()
     coverage = metrics[(metrics["measure"] == "coverage_80") & (metrics["slice_name"] == "all")]
     assert coverage["figure"].between(0.6, 1).all()
+    # The ends that are published are judged, overall and among those who bought.
+    figures = metrics[metrics["slice_name"] == "all"].groupby("measure")["figure"]
+    for measure in ("interval_80", "interval_95", "interval_80_buyers", "interval_95_buyers"):
+        assert figures.get_group(measure).between(0.4, 1).all()
+    assert figures.get_group("interval_95").min() >= figures.get_group("interval_80").min()
 
 
 def test_the_manifest_says_how_each_horizon_is_served(trained):

@@ -26,6 +26,7 @@ from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
 from clv_pipeline.models.fold import FittedHorizon, Workbench
 from clv_pipeline.models.history import HistoryModel
+from clv_pipeline.models.intervals import INTERVALS
 from clv_pipeline.models.panel import Floats, Target
 from clv_pipeline.timeline import Cutoff, Fold
 
@@ -41,7 +42,7 @@ LEADERBOARD_MEASURES = (
     "decile_mape",
     "coverage_80",
 )
-BOUNDS = ("p10", "p50", "p90")
+BOUNDS = ("p10", "p50", "p90", *INTERVALS)
 MAX_SLICE_VALUES = 12
 MIN_SLICE_ROWS = 50
 
@@ -82,7 +83,7 @@ class FoldResult:
     customer_id, target
         Rows of the evaluation cutoff.
     value, probability, bounds
-        Predictions by model; ``bounds`` hold p10, p50 and p90.
+        Predictions by model; ``bounds`` hold p10, p50, p90 and the ends of ``INTERVALS``.
     slices
         Name of a slicing to each row's slice.
     blend_rule
@@ -127,7 +128,12 @@ class FoldResult:
 
 
 def run_fold(
-    bench: Workbench, fold: Fold, blend_cutoffs: Sequence[Cutoff], *, with_slow: bool
+    bench: Workbench,
+    fold: Fold,
+    blend_cutoffs: Sequence[Cutoff],
+    earlier: Sequence[tuple[Cutoff, Sequence[Cutoff]]] = (),
+    *,
+    with_slow: bool,
 ) -> FoldResult:
     """Fit everything on a fold's training cutoffs and predict its evaluation cutoff.
 
@@ -141,6 +147,8 @@ def run_fold(
         Which cutoffs.
     blend_cutoffs
         Cutoffs matured at the newest training cutoff.
+    earlier
+        Earlier cutoffs that correct the intervals, each with those that were matured at it.
     with_slow
         Whether slow candidates take part.
 
@@ -150,7 +158,7 @@ def run_fold(
         If the training labels teach nothing.
     """
     options = bench.options
-    fitted = FittedHorizon(options).fit(bench, fold.training, blend_cutoffs)
+    fitted = FittedHorizon(options).fit(bench, fold.training, blend_cutoffs, earlier)
     known = bench.experts(fold.training)
     rows, target = bench.panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
     seen, seen_target = bench.panel.for_cutoffs(fold.training).matrix(fold.horizon_days)

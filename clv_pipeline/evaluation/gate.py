@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from clv_pipeline.evaluation.backtest import Forecasts
 from clv_pipeline.evaluation.comparing import (
@@ -14,6 +17,8 @@ from clv_pipeline.evaluation.comparing import (
     compare,
     point_advantage,
 )
+from clv_pipeline.models.giants import cap_giants
+from clv_pipeline.models.panel import Floats
 
 __all__ = ["Comparison", "Decision", "Policy", "choose_serving", "compare", "decide"]
 
@@ -109,6 +114,7 @@ def choose_serving(
     ensemble: str,
     policy: Policy,
     bootstrap: PairedBootstrap | None = None,
+    giant_multiple: float = math.inf,
 ) -> tuple[str, str]:
     """Choose the simplest model that the ensemble does not beat.
 
@@ -127,6 +133,10 @@ def choose_serving(
         When a difference counts.
     bootstrap
         Measures at least what the policy names; shared with whoever compares the same models.
+    giant_multiple
+        Values above so many times the high quantile of their window count as that much, as they do
+        in training. One order of ten million that nobody could foresee would drown every
+        difference but the ranking, and then the simplest model is unbeaten.
 
     Returns
     -------
@@ -138,6 +148,7 @@ def choose_serving(
         key=lambda name: (complexity[name], name),
     )
     seen = bootstrap or PairedBootstrap(policy)
+    backtests = _tamed(backtests, giant_multiple)
     for name in simpler:
         if _is_clearly_beaten(backtests[ensemble], backtests[name], policy):
             continue
@@ -160,6 +171,25 @@ def choose_serving(
         "The ensemble serves: against every simpler model it gains more than it loses in "
         f"{', '.join(WORDS[m][0] for m in policy.measures)} ({', '.join(simpler)})."
     )
+
+
+def _tamed(
+    backtests: Mapping[str, Sequence[Forecasts]], multiple: float
+) -> dict[str, list[Forecasts]]:
+    """Cap what giants brought; a window without any stays the same object, and so keeps its draws.
+
+    Models share the array of what came to pass, and so they do when it is capped.
+    """
+    capped: dict[int, Floats] = {}
+
+    def tame(f: Forecasts) -> Forecasts:
+        if id(f.actual) not in capped:
+            values = cap_giants(f.actual, multiple)
+            capped[id(f.actual)] = f.actual if np.array_equal(values, f.actual) else values
+        values = capped[id(f.actual)]
+        return f if values is f.actual else replace(f, actual=values)
+
+    return {name: [tame(f) for f in backtest] for name, backtest in backtests.items()}
 
 
 def _is_clearly_beaten(

@@ -340,17 +340,25 @@ def interval_measures(actual: ArrayLike, bounds: Mapping[str, ArrayLike] | Any) 
     actual
         Value per customer.
     bounds
-        ``p10``, ``p50``, ``p90`` per customer.
+        ``p10``, ``p50``, ``p90`` per customer, and, where intervals are known, ``low_80``,
+        ``high_80``, ``low_95`` and ``high_95``: of these the coverage is told, too, as
+        ``interval_80``, ``interval_95``, and among buyers.
     """
     y, low, middle, high = _arrays(actual, bounds["p10"], bounds["p50"], bounds["p90"])
     buyers = y > 0
-    return {
+    found = {
         "coverage_80": coverage(y, low, high),
         "coverage_80_buyers": coverage(y[buyers], low[buyers], high[buyers]),
         "pinball_10": pinball(y, low, 0.1),
         "pinball_50": pinball(y, middle, 0.5),
         "pinball_90": pinball(y, high, 0.9),
     }
+    for share in (80, 95):
+        if f"low_{share}" in bounds:
+            low, high = _arrays(bounds[f"low_{share}"], bounds[f"high_{share}"])
+            found[f"interval_{share}"] = coverage(y, low, high)
+            found[f"interval_{share}_buyers"] = coverage(y[buyers], low[buyers], high[buyers])
+    return found
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -69,6 +69,35 @@ class Parts:
         return Parts(base, self.effects * slope[:, None])
 
 
+def mix(
+    parts: Mapping[str, Parts],
+    weights: Mapping[str, Floats],
+    usual: Mapping[str, float],
+    shares: Callable[[Floats], Floats],
+) -> Parts:
+    """Add up quantities that each row weighs in its own way; the base keeps the usual weights.
+
+    That a row's weights are not the usual ones moves what it starts from. The difference is spread
+    over the row's effects, so that base and effects add up to the row's own weighted sum.
+
+    Parameters
+    ----------
+    parts
+        By name; there may be more than are weighed.
+    weights
+        By name, shape (n,).
+    usual
+        By name, the weights of the reference customer.
+    shares
+        From effects to the shares in which a remainder is spread over them, shape (n, concepts).
+    """
+    base = sum(usual[name] * parts[name].base for name in weights)
+    effects = sum(weights[name][:, None] * parts[name].effects for name in weights)
+    moved = sum((weights[name] - usual[name]) * parts[name].base for name in weights)
+    found, shift = np.asarray(effects, dtype=np.float64), np.asarray(moved, dtype=np.float64)
+    return Parts(float(base), found + shift[:, None] * shares(found))
+
+
 def shapley(game: Mapping[int, Floats], players: int) -> Floats:
     """Return the exact Shapley value of each player (Shapley 1953), for every row at once.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from clv_pipeline.models.base import (
     sample_rows,
     unnest,
 )
+from clv_pipeline.models.blending import Blend, ClusterBlend
 from clv_pipeline.models.boosting import (
     QUANTILES,
     BoostedMean,
@@ -28,8 +28,16 @@ from clv_pipeline.models.boosting import (
 )
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.coherence import hurdle_variance
+from clv_pipeline.models.deciles import DecileCalibration
+from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
-from clv_pipeline.models.intervals import INTERVALS, ClassIntervals, ConformalBounds
+from clv_pipeline.models.intervals import (
+    INTERVALS,
+    ClassIntervals,
+    ConformalBounds,
+    Residuals,
+    pool_residuals,
+)
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.sampling import stratify
 from clv_pipeline.models.seasons import Levels, shift_chance
@@ -50,6 +58,8 @@ class Experts:
         One array per expert.
     amounts
         Quantiles of a buyer's value, shape (n, levels).
+    cluster
+        Number of each customer's cluster of behaviour, shape (n,).
     """
 
     cutoff_date: NDArray[np.datetime64]
@@ -57,6 +67,7 @@ class Experts:
     probability: dict[str, Floats]
     orders: dict[str, Floats]
     amounts: Floats
+    cluster: NDArray[np.int64]
 
     @staticmethod
     def concatenate(parts: Sequence[Experts], order: NDArray[np.int64]) -> Experts:
@@ -71,7 +82,9 @@ class Experts:
 
         days = np.concatenate([part.cutoff_date for part in parts])[order]
         amounts = np.concatenate([part.amounts for part in parts])[order]
-        return Experts(days, join("value"), join("probability"), join("orders"), amounts)
+        cluster = np.concatenate([part.cluster for part in parts])[order]
+        by_name = (join("value"), join("probability"), join("orders"))
+        return Experts(days, *by_name, amounts, cluster)
 
 
 class LevelZero:
@@ -132,7 +145,8 @@ class LevelZero:
         probability, orders = {"hurdle": chance}, {"poisson": count}
         if FORECAST[0] in X:
             value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, FORECAST)
-        return Experts(X.cutoff_date, value, probability, orders, self.quantiles_.predict(seen))
+        amounts, cluster = self.quantiles_.predict(seen), self.clusters_.predict(X)
+        return Experts(X.cutoff_date, value, probability, orders, amounts, cluster)
 
     def _inputs(self, X: Matrix) -> Matrix:
         return X.with_columns(self.clusters_.columns(X))
@@ -167,65 +181,6 @@ class LevelZero:
         }
 
 
-class Blend:
-    """Non-negative weights of experts, learned on rows that the experts have not seen.
-
-    Every point of a grid on the simplex (weights that sum to 1) is tried; the best has the least
-    sum of relative Tweedie deviance (rank and level of the many) and relative squared error (the
-    giants). No start, no step size, and the same answer for the same input. One past cutoff says
-    little about the next, so the best point is drawn towards equal weights: over twelve folds of
-    two shops that ranks better than the best point, and is level with equal weights.
-
-    Parameters
-    ----------
-    steps
-        Steps of the grid between 0 and 1.
-    shrinkage
-        How far towards equal weights: 0 not at all, 1 all the way.
-    """
-
-    def __init__(self, steps: int = 10, shrinkage: float = 0.5) -> None:
-        self.steps = steps
-        self.shrinkage = shrinkage
-
-    def fit(self, experts: Mapping[str, Floats], actual: Floats) -> Self:
-        """Learn the weights.
-
-        Parameters
-        ----------
-        experts
-            Predictions by name, each of shape (n,).
-        actual
-            What came to pass, shape (n,).
-        """
-        names = sorted(experts)
-        columns = np.column_stack([experts[name] for name in names])
-        scale = max(float(np.mean(np.maximum(actual, 0.0))), 1e-9)
-        columns, y = columns / scale, actual / scale
-        equal = _losses(columns.mean(axis=1), y)
-        best, best_loss = np.full(len(names), 1 / len(names)), np.inf
-        for parts in _simplex(len(names), self.steps):
-            weights = np.array(parts) / self.steps
-            loss = float(sum(_losses(columns @ weights, y) / np.maximum(equal, 1e-12)))
-            if loss < best_loss - 1e-12:
-                best, best_loss = weights, loss
-        best = (1 - self.shrinkage) * best + self.shrinkage / len(names)
-        self.weights_ = {name: float(w) for name, w in zip(names, best, strict=True)}
-        return self
-
-    @classmethod
-    def given(cls, weights: Mapping[str, float]) -> Self:
-        """Return a blend of known weights."""
-        blend = cls()
-        blend.weights_ = dict(weights)
-        return blend
-
-    def predict(self, experts: Mapping[str, Floats]) -> Floats:
-        """Return the weighted sum."""
-        parts = [w * experts[name] for name, w in sorted(self.weights_.items())]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
-
-
 class HorizonModel:
     """Everything that answers for one horizon.
 
@@ -239,7 +194,9 @@ class HorizonModel:
     level_zero_
         Experts refitted on every training row.
     value_blend_, probability_blend_, orders_blend_
-        Learned on rows that their experts had not seen.
+        Learned on rows that their experts had not seen; the first by cluster.
+    deciles_
+        What the blended value is calibrated by.
     levels_
         Of past windows, from which the level of the window ahead is forecast.
     has_value_level_
@@ -261,6 +218,7 @@ class HorizonModel:
         unseen: Experts,
         unseen_target: Target,
         levels: Levels | None = None,
+        earlier: Sequence[tuple[Experts, Target]] = (),
     ) -> Self:
         """Learn the blend and the bounds for experts that were fitted on every row.
 
@@ -269,17 +227,26 @@ class HorizonModel:
         level_zero
             Experts fitted on every training row.
         unseen
-            What experts like them said of rows that they were not fitted on.
+            What experts like them said of rows that they were not fitted on; numbered by the
+            clusters of ``level_zero``.
         unseen_target
             What came to pass for those rows.
         levels
             Of past windows, that of the unseen rows among them.
+        earlier
+            Likewise of earlier cutoffs, whose errors the intervals are corrected by, too.
         """
         self.levels_ = levels or Levels(self.options.horizon_days, {})
         self.has_value_level_ = True
         # The blend is about who brings how much more than others; the level has its own forecast.
         season = self.levels_.of_rows(unseen.cutoff_date)
-        self.value_blend_ = Blend().fit(unseen.value, unseen_target.value * np.exp(-season.value))
+        usual = unseen_target.value * np.exp(-season.value)
+        count = len(level_zero.clusters_.centroids_)
+        self.value_blend_ = ClusterBlend().fit(unseen.value, usual, unseen.cluster, count)
+        blended = self.value_blend_.predict(unseen.value, unseen.cluster)
+        # What is expected of a giant is capped as labels are, or it would be the shop's total.
+        capped = cap_giants(blended, self.options.giant_multiple)
+        self.deciles_ = DecileCalibration().fit(capped, usual)
         self.probability_blend_ = Blend().fit(
             {name: shift_chance(p, season.chance) for name, p in unseen.probability.items()},
             unseen_target.has_purchase.astype(np.float64),
@@ -287,9 +254,12 @@ class HorizonModel:
         orders = unseen_target.orders * np.exp(-season.orders)
         self.orders_blend_ = Blend().fit(unseen.orders, orders)
         answer, actual = self._means(unseen), unseen_target.value
-        known = (unseen.amounts, answer["probability"], answer["value"], actual)
-        self.bounds_ = ConformalBounds(QUANTILES).fit(*known)
-        self.intervals_ = ClassIntervals(QUANTILES).fit(*known)
+        newest = self._residuals(unseen, actual)
+        self.bounds_ = ConformalBounds(QUANTILES).fit(*newest)
+        pooled = [newest, *(self._residuals(said, came.value) for said, came in earlier)]
+        self.intervals_ = ClassIntervals(QUANTILES).fit(
+            *pool_residuals(pooled, self.options.giant_multiple)
+        )
         expected = hurdle_variance(answer["value"], answer["probability"]).sum()
         squares = float(np.sum((actual - answer["value"]) ** 2))
         ratio = squares / expected if expected > 0 else 1.0
@@ -300,7 +270,8 @@ class HorizonModel:
     def serve(self, name: str) -> None:
         """Let one expert's value serve instead of the blend; ``btyd`` as it is, without a level."""
         self.has_value_level_ = name != "btyd"
-        self.value_blend_ = Blend.given({name.removesuffix(SEASONAL): 1.0})
+        self.value_blend_ = ClusterBlend.given({name.removesuffix(SEASONAL): 1.0})
+        self.deciles_ = DecileCalibration()
 
     def value_factor(self, cutoff_date: NDArray[np.datetime64]) -> Floats:
         """Return what the blended value is multiplied by at each row's cutoff."""
@@ -331,17 +302,24 @@ class HorizonModel:
         _, orders, chance = self.levels_.forecast_rows(experts.cutoff_date)
         probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
         return {
-            "value": self.value_blend_.predict(experts.value)
+            "value": self.deciles_.predict(
+                self.value_blend_.predict(experts.value, experts.cluster)
+            )
             * self.value_factor(experts.cutoff_date),
             "probability": shift_chance(probability, chance),
             "orders": self.orders_blend_.predict(experts.orders) * np.exp(orders),
         }
 
+    def _residuals(self, experts: Experts, actual: Floats) -> Residuals:
+        said = self._means(experts)
+        return experts.amounts, said["probability"], said["value"], actual
+
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
         document = {
             "options": vars(self.options),
-            "value": self.value_blend_.weights_,
+            "value": self.value_blend_.to_dict(),
+            "deciles": self.deciles_.to_dict(),
             "probability": self.probability_blend_.weights_,
             "orders": self.orders_blend_.weights_,
             "bounds": self.bounds_.to_dict(),
@@ -357,7 +335,8 @@ class HorizonModel:
         """Read what ``to_files`` gave."""
         document = load_json(files["model.json"])
         model = cls(FitOptions(**document["options"]))
-        model.value_blend_ = Blend.given(document["value"])
+        model.value_blend_ = ClusterBlend.from_dict(document["value"])
+        model.deciles_ = DecileCalibration.from_dict(document["deciles"])
         model.probability_blend_ = Blend.given(document["probability"])
         model.orders_blend_ = Blend.given(document["orders"])
         model.bounds_ = ConformalBounds.from_dict(document["bounds"])
@@ -367,20 +346,3 @@ class HorizonModel:
         model.has_value_level_ = document["has_value_level"]
         model.level_zero_ = LevelZero.from_files(unnest("level_zero", files))
         return model
-
-
-def _simplex(parts: int, total: int) -> list[tuple[int, ...]]:
-    """Return every way to write ``total`` as an ordered sum of ``parts`` counts."""
-    found = []
-    for bars in itertools.combinations(range(total + parts - 1), parts - 1):
-        edges = (-1, *bars, total + parts - 1)
-        found.append(tuple(b - a - 1 for a, b in itertools.pairwise(edges)))
-    return found
-
-
-def _losses(predicted: Floats, actual: Floats) -> Floats:
-    """Return mean Tweedie deviance of power 1.5 and mean squared error, in units of the mean."""
-    p = np.maximum(predicted, 1e-6)
-    y = np.maximum(actual, 0.0)
-    deviance = np.mean(4 * (np.sqrt(y) - np.sqrt(p)) ** 2 / np.sqrt(p))
-    return np.array([deviance, np.mean((p - actual) ** 2)])

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clv_pipeline.models.attribution import Parts, tree_contributions
+from clv_pipeline.models.attribution import Parts, mix, tree_contributions
 from clv_pipeline.models.base import ValueModel
 from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel, squash
 from clv_pipeline.models.boosters import LEAST_CHANCE, MOST_CHANCE, log_amount, log_count
@@ -228,12 +228,11 @@ class Explainer:
         experts["poisson"] = self._orders(
             level_zero.orders_, level_zero.spend_, seen, shares, starts
         )
-        weights = fitted.model_.value_blend_.weights_
-        known = [name for name in sorted(weights) if name in experts]
-        total = sum(weights[name] for name in known) or 1.0
-        found = Parts(0.0, np.zeros((len(rows), len(CONCEPTS))))
-        for name in known:
-            found = found + experts[name].times(weights[name] / total)
+        blend = fitted.model_.value_blend_
+        said = {name: parts.total for name, parts in experts.items()}
+        weights = blend.row_weights(said, level_zero.clusters_.predict(X))
+        mixed = mix(experts, weights, blend.weights_, _sizes_as_shares)
+        found = mixed.through(fitted.model_.deciles_.predict)
         # The rows are of one cutoff, so the season is one factor.
         season = fitted.model_.value_factor(X.cutoff_date)
         return found.times(float(season[0])) if len(X) else found

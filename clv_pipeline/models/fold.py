@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -214,7 +214,11 @@ class FittedHorizon:
         self.options = options
 
     def fit(
-        self, bench: Workbench, cutoffs: Sequence[Cutoff], blend_cutoffs: Sequence[Cutoff]
+        self,
+        bench: Workbench,
+        cutoffs: Sequence[Cutoff],
+        blend_cutoffs: Sequence[Cutoff],
+        earlier: Sequence[tuple[Cutoff, Sequence[Cutoff]]] = (),
     ) -> Self:
         """Fit on the labels of some cutoffs.
 
@@ -227,6 +231,9 @@ class FittedHorizon:
         blend_cutoffs
             Cutoffs whose labels were matured at the newest training cutoff; when there are none,
             customers are held out instead.
+        earlier
+            Cutoffs before the newest, each with those that were matured at it: what experts
+            fitted on these said of it corrects the intervals, too.
 
         Raises
         ------
@@ -240,10 +247,40 @@ class FittedHorizon:
         experts = bench.experts(cutoffs)
         self.cutoffs_ = tuple(cutoffs)
         self.encoder_, self.uses_history_ = experts.encoder, experts.uses_history
-        _, target = bench.learnable([newest])
+        rows, target = bench.learnable([newest])
+        # Every fit numbers its clusters in its own way.
+        numbers = experts.level_zero.clusters_.predict(history_matrix(rows))
         levels = bench.levels(newest) if self.uses_history_ else None
-        self.model_ = HorizonModel(self.options).fit(experts.level_zero, unseen, target, levels)
+        past = [self._ask(bench, cutoff, known, experts) for cutoff, known in earlier]
+        self.model_ = HorizonModel(self.options).fit(
+            experts.level_zero,
+            replace(unseen, cluster=numbers),
+            target,
+            levels,
+            [found for found in past if found is not None],
+        )
         return self
+
+    def _ask(
+        self,
+        bench: Workbench,
+        cutoff: Cutoff,
+        known: Sequence[Cutoff],
+        served: FittedExperts,
+    ) -> tuple[Experts, Target] | None:
+        """Return what experts fitted on some cutoffs say of a later one, and what came of it."""
+        if cutoff not in bench.panel.cutoffs or not set(known) <= set(bench.panel.cutoffs):
+            return None
+        try:
+            experts = bench.experts(known)
+        except NotTrainableError:
+            return None
+        if experts.uses_history != served.uses_history:
+            return None
+        rows, target = bench.learnable([cutoff])
+        said = experts.level_zero.predict(bench.matrix(rows, experts))
+        numbers = served.level_zero.clusters_.predict(history_matrix(rows))
+        return replace(said, cluster=numbers), target
 
     def _by_time(
         self,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.panel import Floats
+from clv_pipeline.models.seasons import chance_shift, shift_chance
+
+# Of unseen rows: quantiles of a buyer's value, P(value > 0), expected value, what came to pass.
+Residuals = tuple[Floats, Floats, Floats, Floats]
 
 LEVELS = (0.1, 0.5, 0.9)
 COVERAGES = (0.8, 0.95)
@@ -71,6 +76,30 @@ def implied_mean(amounts: Floats, levels: Floats) -> Floats:
     between = np.trapezoid(amounts, levels, axis=1)
     above = amounts[:, -1] * TAIL_MEAN * (1 - levels[-1])
     return np.asarray(below + between + above, dtype=np.float64)
+
+
+def pool_residuals(parts: Sequence[Residuals], giant_multiple: float = np.inf) -> Residuals:
+    """Put unseen rows of several cutoffs together, each cutoff's own level taken out.
+
+    One cutoff has few buyers, and a season of its own. By how much its total and its number of
+    buyers were missed says nothing of one customer's spread, so values are scaled and log odds
+    shifted until both are right, cutoff by cutoff.
+
+    Parameters
+    ----------
+    parts
+        By cutoff: quantiles, probability, expected value, actual value.
+    giant_multiple
+        Of the high quantile; what is expected of giants counts no more than that for the level.
+    """
+    levelled = []
+    for amounts, probability, value, actual in parts:
+        expected = cap_giants(value, giant_multiple)
+        level = _bounded(float(actual.sum()) / max(float(expected.sum()), 1e-9))
+        shift = chance_shift(probability, float((actual > 0).sum()))
+        levelled.append((amounts, shift_chance(probability, shift), value * level, actual))
+    columns = [np.concatenate(column) for column in zip(*levelled, strict=True)]
+    return columns[0], columns[1], columns[2], columns[3]
 
 
 class ConformalBounds:
@@ -188,7 +217,7 @@ class ClassIntervals:
         self.coverages = coverages
 
     def fit(self, amounts: Floats, probability: Floats, value: Floats, actual: Floats) -> Self:
-        """Learn the marks from rows that no model has seen.
+        """Learn the marks from rows that no model has seen, each cutoff's level taken out.
 
         Parameters
         ----------
@@ -201,7 +230,6 @@ class ClassIntervals:
         actual
             What came to pass, shape (n,).
         """
-        level = _bounded(float(actual.sum()) / max(float(value.sum()), 1e-9))
         buys = actual > 0
         self.marks_ = {}
         for coverage in self.coverages:
@@ -211,13 +239,11 @@ class ClassIntervals:
             one_sided, low, high = self._ends(amounts, probability, value, coverage)
             likely = probability > mark
 
-            def factor(
-                end: Floats, share: float, among: NDArray[np.bool_], level: float = level
-            ) -> float:
+            def factor(end: Floats, share: float, among: NDArray[np.bool_]) -> float:
                 rows = buys & among if (buys & among).sum() >= FEWEST_BUYERS else buys
                 if not rows.any():
                     return 1.0
-                ratio = actual[rows] / (end[rows] * level)
+                ratio = actual[rows] / end[rows]
                 found = float(np.quantile(ratio, share, method="higher"))
                 return float(np.clip(found, 1 / LARGEST_REACH, LARGEST_REACH))
 

@@ -21,8 +21,9 @@ from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 # Measured over 1,600 windows of 30 to 273 days of two real and three simulated shops.
 PRIOR_ERROR = {"btyd": 0.25, "usual": 0.4, "last_year": 0.08}
 PRIOR_WINDOWS = 4.0
-# Windows of the year before may start so many days off, and count the less for it.
-SEASON_REACH_DAYS = 35
+# Between two windows so far apart at most the year before is interpolated; a lone one may start so
+# many days off.
+SEASON_GAP_DAYS = 45
 NEAREST_SEASON_DAYS = 20
 USUAL_WINDOWS = 6
 EVIDENCE_WINDOWS = 6
@@ -67,11 +68,8 @@ def level_sources(
     newest = sorted(matured)[-USUAL_WINDOWS:]
     found["usual"] = float(np.mean([matured[c] for c in newest]))
     year_before = target.shift(-YEAR_DAYS)
-    near = {c: abs((c.day - year_before.day).days) for c in sorted(matured)}
-    near = {c: days for c, days in near.items() if days < SEASON_REACH_DAYS}
-    if near and min(near.values()) <= NEAREST_SEASON_DAYS:
-        weights = [1 - days / SEASON_REACH_DAYS for days in near.values()]
-        found["last_year"] = float(np.average([matured[c] for c in near], weights=weights))
+    if (level := _level_at(matured, year_before)) is not None:
+        found["last_year"] = level
     return found
 
 
@@ -107,6 +105,24 @@ def forecast_level(
     spread = max(float(np.sqrt(min(squares.values()))), LEAST_SPREAD)
     level = float(np.clip(level, -LARGEST_LEVEL, LARGEST_LEVEL))
     return LevelForecast(level, spread, sources, weights)
+
+
+def _level_at(known: Mapping[Cutoff, float], target: Cutoff) -> float | None:
+    """Return the level at a day: its own, or between its neighbours, or that of the nearest."""
+    if target in known:
+        return known[target]
+    before, after = (
+        max((c for c in known if c < target), default=None),
+        min((c for c in known if c > target), default=None),
+    )
+    if before and after and (gap := (after.day - before.day).days) <= SEASON_GAP_DAYS:
+        share = (target.day - before.day).days / gap
+        return (1 - share) * known[before] + share * known[after]
+    near = [c for c in (before, after) if c is not None]
+    nearest = min(near, key=lambda c: abs((c.day - target.day).days), default=None)
+    if nearest is None or abs((nearest.day - target.day).days) > NEAREST_SEASON_DAYS:
+        return None
+    return known[nearest]
 
 
 def _believed_square(

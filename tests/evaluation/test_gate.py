@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -156,6 +158,30 @@ def test_a_little_rank_does_not_pay_for_a_wrong_level(level, winner):
     complexity = {"rate": 1, "ensemble": 9}
     backtests = {"rate": simple, "ensemble": blend}
     assert choose_serving(backtests, complexity, "ensemble", Policy())[0] == winner
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_one_giant_does_not_hand_the_shop_to_a_trivial_model(folds):
+    # Both rank alike; the simple one's level is 60 % too high. Nobody foresaw an order of 10^7.
+    days = [DAY.shift(-30 * k) for k in range(folds)]
+    ours = [forecasts(0.3, seed=k, day=day) for k, day in enumerate(days)]
+    theirs = [forecasts(0.3, level=1.6, seed=k, day=day) for k, day in enumerate(days)]
+    complexity = {"rate": 1, "ensemble": 9}
+
+    def choose(giants, multiple):
+        found = {"rate": [], "ensemble": []}
+        for a, b in zip(ours, theirs, strict=True):
+            actual = a.actual.copy()
+            if giants:
+                actual[7] = 1e7
+            found["ensemble"].append(replace(a, actual=actual))
+            found["rate"].append(replace(b, actual=actual))
+        return choose_serving(found, complexity, "ensemble", Policy(), giant_multiple=multiple)[0]
+
+    assert choose(giants=False, multiple=20.0) == "ensemble"
+    assert choose(giants=True, multiple=20.0) == "ensemble"
+    # Without the cap the giant is all that is left of the level.
+    assert choose(giants=True, multiple=np.inf) == "rate"
 
 
 def test_decisions_repeat_themselves():

@@ -154,4 +154,10 @@ def test_coverage_counts_the_bounds_as_inside():
     figures = m.interval_measures([0, 5, 4], bounds)
     assert figures["coverage_80"] == pytest.approx(2 / 3)
     assert figures["coverage_80_buyers"] == pytest.approx(1 / 2)
+    assert "interval_95" not in figures
+    ends = {"low_95": [0, 0, 0], "low_80": [0, 0, 5], "high_80": [0, 4, 6], "high_95": [0, 5, 7]}
+    figures = m.interval_measures([0, 5, 4], bounds | ends)
+    assert figures["interval_80"] == pytest.approx(1 / 3)
+    assert figures["interval_95"] == 1.0
+    assert (figures["interval_80_buyers"], figures["interval_95_buyers"]) == (0.0, 1.0)
     assert np.isnan(m.coverage([], [], []))

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize, stats
 
 from clv_pipeline.models.base import FitOptions
+from clv_pipeline.models.blending import Blend, _losses, _simplex
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, QuantileModel
-from clv_pipeline.models.ensemble import Blend, _losses, _simplex
 from clv_pipeline.models.intervals import (
     INTERVALS,
     ClassIntervals,
@@ -118,10 +118,10 @@ def test_blend_beats_its_parts_and_agrees_with_an_optimizer():
     assert min(blend.weights_.values()) >= 0
     columns = np.column_stack([experts[name] for name in sorted(experts)]) / actual.mean()
     y = actual / actual.mean()
-    equal = _losses(columns.mean(axis=1), y)
+    equal = _losses(columns.mean(axis=1), y).mean(axis=1)
 
     def loss(weights):
-        return float((_losses(columns @ weights, y) / equal).sum())
+        return float((_losses(columns @ weights, y).mean(axis=1) / equal).sum())
 
     best = optimize.minimize(
         loss,

@@ -140,3 +140,17 @@ def test_experts_learn_around_the_season_and_the_model_puts_it_back():
     np.testing.assert_allclose(model.combine(said)["value"], parts["btyd_seasonal"])
     model.serve("btyd")
     np.testing.assert_allclose(model.combine(said)["value"], said.value["btyd"])
+
+
+def test_the_year_before_is_its_own_window_or_between_its_neighbours():
+    target = START.shift(600)
+    ago = target.shift(-YEAR_DAYS)
+    around = {ago.shift(-30): 0.1, ago: 0.9, ago.shift(30): 0.2}
+    assert level_sources(around, target, 30)["last_year"] == 0.9
+    # Ten days after one window and twenty before the next.
+    between = {ago.shift(-10): 0.3, ago.shift(20): 0.6}
+    assert level_sources(between, target, 30)["last_year"] == pytest.approx(0.4)
+    # A lone window may be near; one far off, or two with half a year between them, tell nothing.
+    assert level_sources({ago.shift(15): 0.5}, target, 30)["last_year"] == 0.5
+    for far in ({ago.shift(-40): 0.5}, {ago.shift(-90): 0.5, ago.shift(90): 0.5}):
+        assert "last_year" not in level_sources(far, target, 30)
