@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from clv_pipeline.engines.learning import map_cutoff
+from clv_pipeline.evaluation.groups import PRIOR_SPREAD
 from clv_pipeline.models import store
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.coherence import hurdle_variance
@@ -48,7 +49,6 @@ ANSWERS = pa.schema(
 )
 # Standard deviations at the ends of the intervals of totals.
 TOTAL_ENDS = {"low_80": -1.2816, "high_80": 1.2816, "low_95": -1.96, "high_95": 1.96}
-GROUP_SPREAD = 0.1
 TOTAL_COLUMNS = (
     "cutoff_date",
     "horizon_days",
@@ -202,12 +202,13 @@ def total_values(
     groups: pd.DataFrame,
     run_id: str,
     model_version: str = "",
+    group_spread: float = PRIOR_SPREAD,
 ) -> pd.DataFrame:
     """Add values up over the shop and its groups, with what the totals may be missed by.
 
     The interval is lognormal: the variance of the logarithm is that of the shop's level, as past
     cutoffs were missed, plus that of the customers' luck, each on its own, relative to the total.
-    A group may go another way than the shop: ``GROUP_SPREAD`` is added for it.
+    A group may go another way than the shop: ``group_spread`` is added for it.
 
     Parameters
     ----------
@@ -219,6 +220,8 @@ def total_values(
         ``customer_id`` and a column per kind of group; a missing value counts as 'unknown'.
     run_id, model_version
         Written into the rows.
+    group_spread
+        How far groups go another way than the shop, as past cutoffs told.
 
     Returns
     -------
@@ -228,7 +231,7 @@ def total_values(
     """
     kinds = [str(c) for c in groups if c != "customer_id"]
     rows = predictions.merge(groups, on="customer_id", how="left")
-    return sum_groups(model, rows, kinds, run_id, model_version)
+    return sum_groups(model, rows, kinds, run_id, model_version, group_spread)
 
 
 def sum_groups(
@@ -237,6 +240,7 @@ def sum_groups(
     group_kinds: Sequence[str],
     run_id: str,
     model_version: str = "",
+    group_spread: float = PRIOR_SPREAD,
 ) -> pd.DataFrame:
     """Add values up as `total_values` does, of predictions that hold a column per kind of group."""
     if predictions.empty:
@@ -256,7 +260,7 @@ def sum_groups(
             part = sums.agg(
                 count_customers=("clv", "size"), clv=("clv", "sum"), luck=("luck", "sum")
             )
-            level = spread if kind == "all" else float(np.hypot(spread, GROUP_SPREAD))
+            level = spread if kind == "all" else float(np.hypot(spread, group_spread))
             part = part.rename_axis("group_value").reset_index()
             parts.append(part.assign(horizon_days=int(str(horizon)), group_kind=kind, level=level))
     totals = pd.concat(parts, ignore_index=True)

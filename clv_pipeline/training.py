@@ -22,6 +22,7 @@ from clv_pipeline.evaluation.champion import compare_with_champion
 from clv_pipeline.evaluation.comparing import PairedBootstrap, Policy, tabulate_comparisons
 from clv_pipeline.evaluation.effects import join_effects
 from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
+from clv_pipeline.evaluation.groups import estimate_group_spread
 from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
@@ -441,6 +442,9 @@ def _describe_horizon(
             },
             "interval_factors": list(fitted.model_.bounds_.factors_),
         }
+        if found:
+            ratio = fitted.model_.variance_ratio_
+            document["group_spread"] = round(estimate_group_spread(found, name, ratio), 4)
     return document
 
 

@@ -177,6 +177,7 @@ def test_the_manifest_says_how_each_horizon_is_served(trained):
     manifest = trained[2].manifest
     horizons = manifest["horizons"]
     assert horizons["90"]["confidence"] == "high"
+    assert 0 < horizons["90"]["group_spread"] < 0.5
     for untested in ("365", "500"):
         assert horizons[untested]["confidence"] == "low"
         assert horizons[untested]["served_by"] == "ensemble_extended"

@@ -97,7 +97,9 @@ def give_reasons(
     -------
     DataFrame
         Indexed by customer_id: ``reason_1``, ``reason_1_effect`` and so on to 3, the largest effect
-        (up or down) first. Null where fewer than three effects are worth a cent or so. The words
+        (up or down) first. Null where fewer than three effects are worth a cent or so.
+        ``reason_rest_effect`` is that of everything else, ``reason_base`` the value of the
+        reference customer: base and effects add up to the value, to ``TOLERANCE``. The words
         state that customer's facts; 'only', 'just' and 'already' stand only where the fact lies on
         that side of the usual and the effect agrees.
     """
@@ -122,6 +124,9 @@ def give_reasons(
         found[f"reason_{k + 1}_effect"] = pd.Series(
             np.where(is_given, figures[:, k], np.nan), index=past.index
         )
+    told = sum(found[f"reason_{k + 1}_effect"].fillna(0.0) for k in range(COUNT_REASONS))
+    found["reason_rest_effect"] = explanation.effects.sum(axis=1) - told
+    found["reason_base"] = pd.Series(explanation.base, index=past.index)
     return pd.DataFrame(found)
 
 

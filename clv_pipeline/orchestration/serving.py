@@ -175,6 +175,7 @@ def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | No
 
 def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     """Add the values of a cutoff up by segment and country, and keep it in ``scores``."""
+    from clv_pipeline.evaluation.groups import GROUP_KINDS, PRIOR_SPREAD
     from clv_pipeline.models import store
     from clv_pipeline.scoring import PREDICTIONS, sum_groups
 
@@ -186,8 +187,10 @@ def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
             rows = read_frame(connection, _GROUPED, [cutoff.day, horizon])
             version, run_id = (str(rows[name].iloc[0]) for name in ("model_version", "run_id"))
             if not parts:
-                model, _ = store.load_model(settings.paths.models, version)
-            parts.append(sum_groups(model, rows, ("segment", "country"), run_id, version))
+                model, manifest = store.load_model(settings.paths.models, version)
+            learned = manifest["horizons"].get(str(model.bridged_.get(horizon, horizon)), {})
+            spread = float(learned.get("group_spread", PRIOR_SPREAD))
+            parts.append(sum_groups(model, rows, GROUP_KINDS, run_id, version, spread))
         totals = pd.concat(parts, ignore_index=True)
         replace_rows(connection, "scores.clv_totals", totals, {"cutoff_date": cutoff.day})
     return totals

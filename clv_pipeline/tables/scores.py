@@ -32,6 +32,19 @@ def _reasons(count: int) -> tuple[Column, ...]:
                 "reporting currency.",
             ),
         )
+    columns += (
+        Column(
+            "reason_rest_effect",
+            "DOUBLE",
+            "What everything but the three reasons adds, or takes, reporting currency.",
+        ),
+        Column(
+            "reason_base",
+            "DOUBLE",
+            "Value of the reference customer over the longest horizon, reporting currency; all "
+            "effects and it add up to the value of the customer.",
+        ),
+    )
     return tuple(columns)
 
 

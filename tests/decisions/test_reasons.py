@@ -90,6 +90,16 @@ def test_who_never_ordered_gets_that_as_one_reason():
     assert pd.isna(found["reason_3_effect"])
 
 
+def test_base_and_all_effects_add_up_to_the_value():
+    effects = {"frequency": 212.4, "recency": 80.0, "spend": 30.0, "trend": -9.0, "tenure": 0.004}
+    found = reasons({"often": (OFTEN, effects), "never": (NEVER, {"spend": 0.001})})
+    parts = [f"reason_{k}_effect" for k in (1, 2, 3)]
+    value = found["reason_base"] + found[[*parts, "reason_rest_effect"]].sum(axis=1)
+    assert value["often"] == pytest.approx(10.0 + sum(effects.values()))
+    assert found.loc["often", "reason_rest_effect"] == pytest.approx(-9.0 + 0.004)
+    assert value["never"] == pytest.approx(10.001) and found.loc["never", parts].isna().all()
+
+
 def test_merging_keeps_the_sums():
     rng = np.random.default_rng(1)
     index = pd.Index(["a", "b", "c"], name="customer_id")

@@ -71,6 +71,8 @@ select
     standing.reason_2_effect,
     standing.reason_3,
     standing.reason_3_effect,
+    standing.reason_rest_effect,
+    standing.reason_base,
     concat_ws(
         '|',
         standing.segment,
