@@ -28,8 +28,8 @@ dev: .venv/.runtime  ## open the Dagster UI on 127.0.0.1 with the demo's project
 	$(BIN)/clv demo --prepare-only
 	$(BIN)/clv dev --config clv_demo
 
-.venv/.spark: .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+.venv/.spark: requirements-spark.lock .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
 	@touch $@
 
 spark: .venv/.spark  ## add the Spark engine (needs Java 17 or newer)
@@ -54,6 +54,8 @@ lock: .venv/.dev  ## pin the dependencies anew (needs uv)
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -c requirements-dev.lock -o requirements.lock
+	uv pip compile pyproject.toml --extra spark --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -c requirements-dev.lock -o requirements-spark.lock
 
 clean:  ## remove what set-up and the demo wrote
 	rm -rf .venv clv_demo .mypy_cache .ruff_cache .pytest_cache
