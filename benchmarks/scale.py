@@ -19,10 +19,14 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from benchmarks import peers
 from benchmarks.measuring import (
@@ -40,12 +44,14 @@ from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.shop.benchmark import write_orders_parquet
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import hold_run_lock, open_database, open_warehouse, quote_literal
+from clv_pipeline.warehouse import hold_run_lock, open_warehouse
 
 QUESTIONS = (
     "landing", "staging", "days", "day_added", "one_cutoff", "twelve_cutoffs", "peers", "rfm",
 )  # fmt: skip
 LAST_DAY = date(2024, 12, 31)
+# When its night begins in the shop's time zone.
+NIGHT = datetime(2024, 12, 30, 23, tzinfo=UTC)
 ONE = (Cutoff(LAST_DAY),)
 TWELVE = tuple(Cutoff(LAST_DAY - timedelta(days=30 * k)) for k in range(12, 0, -1))
 DAY_MODELS = ("int_customer_days", "int_customer_day_items", "int_customer_day_places")
@@ -76,16 +82,11 @@ def write_orders(folder: Path, orders: int) -> tuple[Path, Path]:
         return folder / "history", night
     shutil.rmtree(folder, ignore_errors=True)
     files = write_orders_parquet(folder / "history", orders)
-    last, rest = files[-1], files[-1].with_name("rest.parquet")
-    with open_database() as connection:
-        connection.execute("SET TimeZone = 'Europe/Berlin'")
-        for file, sign in ((rest, "<"), (night, "=")):
-            connection.execute(
-                f"COPY (FROM read_parquet({quote_literal(str(last))}) "
-                f"WHERE ingested_at::DATE {sign} DATE '{LAST_DAY}') "
-                f"TO {quote_literal(str(file))} (COMPRESSION zstd)"
-            )
-    rest.replace(last)
+    table = pq.read_table(files[-1])
+    # The columns of every file keep the types that the shop wrote.
+    is_night = pc.greater_equal(table["ingested_at"], pa.scalar(NIGHT, pa.timestamp("us", "UTC")))
+    for file, rows in ((night, is_night), (files[-1], pc.invert(is_night))):
+        pq.write_table(table.filter(rows), file, compression="zstd")
     return folder / "history", night
 
 

@@ -5,23 +5,34 @@ with spine as (
     {{ spine_of_this_run() }}
 ),
 
--- Lines of a day as known at the cutoff; a kind is a category, or the article where none is named.
-items as (
+-- The first day is the one of the earliest line, unless lines were taken back.
+first_days as (
     select
         cutoff_date,
         customer_id,
-        activity_date,
-        sku,
-        category,
-        coalesce(category, sku) as kind,
-        sum(delta_count_lines) as count_lines,
-        sum(delta_count_returned_lines) as count_returned_lines,
-        sum(delta_quantity) as quantity,
-        sum(delta_revenue) as revenue,
-        sum(delta_discountable_revenue) as discountable_revenue,
-        sum(delta_discount) as discount
-    from ({{ seen_rows('int_customer_day_items') }}) as item_days
+        min(activity_date) filter (where delta_count_lines > 0) as first_date,
+        min(delta_count_lines) < 0 as has_lost_lines
+    from ({{ seen_rows('int_customer_day_items') }}) as seen
+    group by 1, 2
+),
+
+-- Lines of a day as known at the cutoff.
+first_day_items as (
+    select
+        seen.cutoff_date,
+        seen.customer_id,
+        seen.activity_date,
+        seen.sku,
+        seen.category,
+        sum(seen.delta_revenue) as revenue
+    from ({{ seen_rows('int_customer_day_items') }}) as seen
+    inner join first_days
+        on
+            seen.cutoff_date = first_days.cutoff_date
+            and seen.customer_id = first_days.customer_id
+            and (first_days.has_lost_lines or seen.activity_date = first_days.first_date)
     group by 1, 2, 3, 4, 5
+    having sum(seen.delta_count_lines) > 0
 ),
 
 first_items as (
@@ -30,8 +41,7 @@ first_items as (
         customer_id,
         sku,
         category
-    from items
-    where count_lines > 0
+    from first_day_items
     qualify
         row_number() over (
             partition by cutoff_date, customer_id
@@ -40,10 +50,24 @@ first_items as (
         ) = 1
 ),
 
+-- A kind is a category, or the article where none is named.
 recent as (
-    select *
-    from items
+    select
+        cutoff_date,
+        customer_id,
+        activity_date,
+        category,
+        sku,
+        coalesce(category, sku) as kind,
+        sum(delta_count_lines) as count_lines,
+        sum(delta_count_returned_lines) as count_returned_lines,
+        sum(delta_quantity) as quantity,
+        sum(delta_revenue) as revenue,
+        sum(delta_discountable_revenue) as discountable_revenue,
+        sum(delta_discount) as discount
+    from ({{ seen_rows('int_customer_day_items') }}) as seen
     where {{ in_window('activity_date', 'cutoff_date', days) }}
+    group by 1, 2, 3, 4, 5
 ),
 
 kinds as (

@@ -24,20 +24,33 @@ versions as (
         ) = 1
 ),
 
+-- The last day is the one of the latest order, unless orders were taken back.
+last_days as (
+    select
+        cutoff_date,
+        customer_id,
+        max(activity_date) filter (where delta_count_orders > 0) as last_date,
+        min(delta_count_orders) < 0 as has_lost_orders
+    from ({{ seen_rows('int_customer_day_places') }}) as seen
+    group by 1, 2
+),
+
 places as (
     select
-        cutoffs.cutoff_date,
-        coalesce(owners.customer_id, days.user_id) as customer_id,
-        days.activity_date,
-        days.country,
-        days.channel,
-        sum(days.delta_count_orders) as count_orders
-    from {{ ref('int_customer_day_places') }} as days
-    inner join ({{ cutoffs() }}) as cutoffs
-        on {{ seen_at('days.activity_date', 'days.known_date', 'cutoffs.cutoff_date') }}
-    {{ join_owners('days.user_id', 'cutoffs.cutoff_date') }}
+        seen.cutoff_date,
+        seen.customer_id,
+        seen.activity_date,
+        seen.country,
+        seen.channel,
+        sum(seen.delta_count_orders) as count_orders
+    from ({{ seen_rows('int_customer_day_places') }}) as seen
+    inner join last_days
+        on
+            seen.cutoff_date = last_days.cutoff_date
+            and seen.customer_id = last_days.customer_id
+            and (last_days.has_lost_orders or seen.activity_date = last_days.last_date)
     group by 1, 2, 3, 4, 5
-    having sum(days.delta_count_orders) > 0
+    having sum(seen.delta_count_orders) > 0
 ),
 
 last_places as (

@@ -21,14 +21,6 @@ days as (
     {{ days_at_cutoffs() }}
 ),
 
-order_days as (
-    select
-        cutoff_date,
-        customer_id,
-        activity_date
-    from days
-    where count_orders > 0
-),
 
 -- Days on which a holiday of the country is near: it, and the days before.
 near_holidays as (
@@ -44,23 +36,6 @@ near_holidays as (
     ) as offsets
 ),
 
-near_orders as (
-    select
-        order_days.cutoff_date,
-        order_days.customer_id,
-        count(*) as count_order_days
-    from order_days
-    inner join spine
-        on
-            order_days.cutoff_date = spine.cutoff_date
-            and order_days.customer_id = spine.customer_id
-    inner join near_holidays
-        on
-            spine.country = near_holidays.country
-            and order_days.activity_date = near_holidays.near_date
-    group by 1, 2
-),
-
 next_holidays as (
     select
         cutoffs.cutoff_date,
@@ -74,18 +49,24 @@ next_holidays as (
 
 shares as (
     select
-        cutoff_date,
-        customer_id,
-        count(*) as count_order_days
+        days.cutoff_date,
+        days.customer_id,
+        count(*) as count_order_days,
+        count(near_holidays.near_date) as count_near_holidays
         {%- for day in range(1, 8) %},
-        count(*) filter (where {{ weekday('activity_date') }} = {{ day }})
+        count(*) filter (where {{ weekday('days.activity_date') }} = {{ day }})
             as count_weekday_{{ day }}
         {%- endfor %}
         {%- for month in range(1, 13) %},
-        count(*) filter (where extract(month from activity_date) = {{ month }})
+        count(*) filter (where extract(month from days.activity_date) = {{ month }})
             as count_month_{{ month }}
         {%- endfor %}
-    from order_days
+    from days
+    inner join spine
+        on days.cutoff_date = spine.cutoff_date and days.customer_id = spine.customer_id
+    left join near_holidays
+        on spine.country = near_holidays.country and days.activity_date = near_holidays.near_date
+    where days.count_orders > 0
     group by 1, 2
 )
 
@@ -103,8 +84,7 @@ select
     case
         when next_holidays.holiday_date is not null
             then
-                cast(coalesce(near_orders.count_order_days, 0) as double)
-                / shares.count_order_days
+                cast(shares.count_near_holidays as double) / shares.count_order_days
     end as share_orders_before_holidays,
     cast({{ days_between('spine.cutoff_date', 'next_holidays.holiday_date') }} as double)
         as days_to_next_holiday,
@@ -112,7 +92,5 @@ select
 from spine
 left join shares
     on spine.cutoff_date = shares.cutoff_date and spine.customer_id = shares.customer_id
-left join near_orders
-    on spine.cutoff_date = near_orders.cutoff_date and spine.customer_id = near_orders.customer_id
 left join next_holidays
     on spine.cutoff_date = next_holidays.cutoff_date and spine.country = next_holidays.country
