@@ -189,7 +189,7 @@ def stand_in_batches(
 def _explain(
     parts: Parts, clv: pd.Series[float], scale: float, horizon: int, ids: pd.Series[str]
 ) -> Explanation:
-    found = fit_to(parts, clv.to_numpy(dtype=np.float64), scale)
+    found = fit_to(parts, np.asarray(clv, dtype=np.float64), scale)
     index = pd.Index(ids.to_numpy(), name="customer_id")
     return Explanation(
         horizon, found.base, pd.DataFrame(found.effects, index=index, columns=list(CONCEPTS))

@@ -69,7 +69,7 @@ def bin_batches(
     max_bin: int,
     feature_types: list[str] | None = None,
     cache: Path | None = None,
-) -> xgb.QuantileDMatrix:
+) -> xgb.DMatrix:
     """Put rows into bins.
 
     Parameters

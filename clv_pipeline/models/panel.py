@@ -155,7 +155,7 @@ class Matrix:
             return None
         return ["c" if name in self.categorical else "q" for name in self.names]
 
-    def binned(self, max_bin: int) -> xgb.QuantileDMatrix:
+    def binned(self, max_bin: int) -> xgb.DMatrix:
         """Return the matrix in XGBoost's bins; made once and shared between objectives."""
         if max_bin not in self._binned:
             # Names would be compared anew in each round of boosting; the encoder keeps them.
@@ -163,7 +163,7 @@ class Matrix:
         return self._binned[max_bin]
 
     @cached_property
-    def _binned(self) -> dict[int, xgb.QuantileDMatrix]:
+    def _binned(self) -> dict[int, xgb.DMatrix]:
         return {}
 
 
@@ -355,11 +355,11 @@ class Panel:
 
     # A fit asks for the rows of one cutoff or another hundreds of times.
     @cached_property
-    def _feature_places(self) -> dict[Any, NDArray[np.intp]]:
+    def _feature_places(self) -> Mapping[Any, Any]:
         return self.features.groupby("cutoff_date").indices
 
     @cached_property
-    def _label_places(self) -> dict[Any, NDArray[np.intp]]:
+    def _label_places(self) -> Mapping[Any, Any]:
         return self.labels.groupby("cutoff_date").indices
 
     def matrix(self, horizon_days: int) -> tuple[pd.DataFrame, Target]:
@@ -411,7 +411,7 @@ def _outcome(y: Target) -> Floats:
 
 
 def _take_days(
-    frame: pd.DataFrame, places: Mapping[Any, NDArray[np.intp]], days: set[pd.Timestamp]
+    frame: pd.DataFrame, places: Mapping[Any, Any], days: set[pd.Timestamp]
 ) -> pd.DataFrame:
     chosen = [rows for day, rows in places.items() if pd.Timestamp(day) in days]
     return frame.take(np.sort(np.concatenate(chosen)) if chosen else [])

@@ -48,11 +48,11 @@ def keep_open(instance: dg.DagsterInstance) -> Iterator[None]:
             with engines[shard].connect() as connection, connection.begin():
                 yield connection
 
-    storage._connect = connect
+    vars(storage)["_connect"] = connect
     try:
         yield
     finally:
-        del storage._connect
+        del vars(storage)["_connect"]
         for engine in engines.values():
             engine.dispose()
 
