@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo spark test check lint docs dev lock clean
+.PHONY: help demo spark test check lint bench docs dev lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ lint: .venv/.dev  ## run every linter
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/macros
 	$(BIN)/lint-imports
 
+bench: .venv/.dev  ## measure the data side at its smallest
+	$(BIN)/python -m benchmarks.scale --orders 100_000 --runs 1 --only landing,staging,days,day_added,one_cutoff --results clv_benchmarks
+
 check: lint test  ## run every linter and every test
 
 docs: .venv/.runtime  ## write the pages that are rendered from the code
@@ -58,4 +61,4 @@ lock: .venv/.dev  ## pin the dependencies anew (needs uv)
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras -q -c requirements-dev.lock -o requirements-spark.lock
 
 clean:  ## remove what set-up and the demo wrote
-	rm -rf .venv clv_demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv clv_demo clv_benchmarks .mypy_cache .ruff_cache .pytest_cache

@@ -270,7 +270,14 @@ class Table:
         return "\n".join([*rows, ""])
 
 
-def write_results(name: str, title: str, command: str, tables: Iterable[Table], text: str) -> Path:
+def write_results(
+    name: str,
+    title: str,
+    command: str,
+    tables: Iterable[Table],
+    text: str,
+    folder: Path = RESULTS,
+) -> Path:
     """Print tables and write them to ``benchmarks/results/<name>.md``.
 
     Parameters
@@ -285,14 +292,16 @@ def write_results(name: str, title: str, command: str, tables: Iterable[Table], 
         The tables, in order.
     text
         What was measured, in a sentence or two, before the tables.
+    folder
+        Where the file goes, instead of ``benchmarks/results``.
     """
     parts = [f"# {title}", "", text, "", describe_machine(), ""]
     parts += [table.render() for table in tables]
     parts += [f"`{command}`", ""]
     page = "\n".join(parts)
     print(page)
-    path = RESULTS / f"{name}.md"
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{name}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
 
@@ -343,6 +352,7 @@ def arguments_of(
         default=Path("clv_benchmarks"),
         help="where orders and warehouses lie; kept, so that the next call finds them",
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the table goes")
     return parser
 
 

@@ -275,6 +275,7 @@ def main() -> None:
         tables,
         "Simulated orders, 20 a customer. Times of models are dbt's own, one model after the "
         "other; starting dbt is not in them. DuckDB may use 4 GB.",
+        options.results,
     )
 
 
