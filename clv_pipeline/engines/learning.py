@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from clv_pipeline.engines.lake import mount
-from clv_pipeline.engines.session import open_spark, running_spark
+from clv_pipeline.engines.session import open_spark, running_spark, without_warnings
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
@@ -27,6 +26,12 @@ _NAMES = {"eta": "learning_rate", "lambda": "reg_lambda", "seed": "random_state"
 # Spark says by its settings how many threads a worker has, and the estimator chooses a classifier's
 # objective.
 _LEFT_OUT = ("nthread",)
+_SPARK_TYPES = {
+    pa.string(): "string",
+    pa.date32(): "date",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+}
 
 
 def boost_on_spark(
@@ -41,6 +46,8 @@ def boost_on_spark(
     """Fit a booster by xgboost.spark, its rows divided among Spark's workers.
 
     Each worker holds a part of the rows, and they add their histograms up in every level of a tree.
+    Only quantiles differ from what one process finds: each worker sets the values of leaves by its
+    own rows, and their means are taken.
 
     Parameters
     ----------
@@ -61,9 +68,7 @@ def boost_on_spark(
         If no Spark session runs in this process.
     """
     spark = running_spark()
-    with warnings.catch_warnings():
-        # PySpark warns of pandas 3; a test holds these fits to those in one process.
-        warnings.simplefilter("ignore")
+    with without_warnings():
         from xgboost.spark import SparkXGBClassifier, SparkXGBRegressor
 
         logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
@@ -144,7 +149,7 @@ def map_cutoff(
         From rows of features to rows of ``schema``; sent to the workers, which must have this
         package and see the home.
     schema
-        Of the answers.
+        Of the answers: texts, days, whole numbers and doubles.
 
     Yields
     ------
@@ -166,15 +171,10 @@ def map_cutoff(
 
     folder = settings.paths.spark / "answers"
     shutil.rmtree(folder, ignore_errors=True)
-    kinds = ", ".join(f"`{field.name}` {_spark_type(field.type)}" for field in schema)
-    parts = rows.repartition(settings.engine.spark_partitions).mapInArrow(run, kinds)
-    parts.write.parquet(folder.as_uri())
+    kinds = ", ".join(f"`{field.name}` {_SPARK_TYPES[field.type]}" for field in schema)
+    with without_warnings():
+        parts = rows.repartition(settings.engine.spark_partitions).mapInArrow(run, kinds)
+        parts.write.parquet(folder.as_uri())
     for file in sorted(folder.glob("*.parquet")):
         yield pq.read_table(file)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _spark_type(kind: pa.DataType) -> str:
-    from pyspark.sql.pandas.types import from_arrow_type
-
-    return str(from_arrow_type(kind).simpleString())

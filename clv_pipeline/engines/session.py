@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,7 @@ def open_spark(settings: Settings) -> Any:
     if _running:
         return _running[0]
     check_engine(settings)
-    with warnings.catch_warnings():
-        # PySpark warns of pandas 3 whenever it is imported; a test holds what is used of it.
-        warnings.simplefilter("ignore")
+    with without_warnings():
         from pyspark.sql import SparkSession
 
         for name in ("SQLQueryContextLogger", "py4j"):
@@ -106,6 +106,14 @@ def open_spark(settings: Settings) -> Any:
     session.sparkContext.setLogLevel("WARN")
     _running.append(session)
     return session
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Do what PySpark warns of with pandas 3; tests hold what is used of it to other engines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def running_spark() -> Any:
