@@ -152,8 +152,11 @@ def stand_in_batches(
     longest = max(settings.value.horizons)
     told = count or (lambda rows: None)
     past, day = shop.past, pd.Timestamp(cutoff.day)
-    history = past.assign(customer_id="", cutoff_date=day)
-    explainer = Explainer(model, ReferenceCustomer.of(history_matrix(history)), features)
+    # Nobody's name is needed for what is usual, and the columns are not kept.
+    usual_customer = ReferenceCustomer.of(
+        history_matrix(past.assign(customer_id="", cutoff_date=day))
+    )
+    explainer = Explainer(model, usual_customer, features)
     base, effects = 0.0, np.empty((len(shop), len(CONCEPTS)))
     explained = published = 0.0
     for here, rows in _batches(connection, cutoff, shop, model.columns):
