@@ -179,11 +179,11 @@
 
 {# Spark's hash passes over nulls, which would make ('a', null) and (null, 'a') one. #}
 {% macro spark__row_state(columns) -%}
-    xxhash64(
-        {%- for column in columns %}
-        {{ column }} is null, {{ column }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    )
+    {%- set parts = [] -%}
+    {%- for column in columns -%}
+        {%- do parts.extend([column ~ ' is null', column]) -%}
+    {%- endfor -%}
+    xxhash64({{ parts | join(', ') }})
 {%- endmacro %}
 
 {% macro spark__set_state(state) -%}
