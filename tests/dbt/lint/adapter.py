@@ -16,3 +16,8 @@ def dispatch(name: str, package: str) -> Callable[..., str]:
         return f"{name}({', '.join(flat)})"
 
     return render
+
+
+def quote(name: str) -> str:
+    """Quote a column as DuckDB does."""
+    return f'"{name}"'
