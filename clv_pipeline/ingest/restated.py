@@ -9,7 +9,7 @@ import duckdb
 
 from clv_pipeline.ingest.contract import CONTRACTS
 from clv_pipeline.ingest.ledger import raw_columns
-from clv_pipeline.warehouse import quote_identifier, read_row
+from clv_pipeline.warehouse import quote_identifier
 
 # So many rows at a time are looked through, which keeps what is grouped in memory.
 _ROWS_AT_A_TIME = 20_000_000
@@ -40,18 +40,18 @@ def count_restated_orders(
     dict of int to int
         Orders by file; files without any are left out.
     """
-    count_rows, count_new = read_row(
-        connection,
-        f"SELECT count(*), count(*) FILTER (list_contains(?::BIGINT[], _file_id)) FROM {_TARGET}",
-        [list(file_ids)],
+    counts = dict(
+        connection.execute(f"SELECT _file_id, count(*) FROM {_TARGET} GROUP BY 1").fetchall()
     )
+    count_rows, count_new = sum(counts.values()), sum(counts.get(one, 0) for one in file_ids)
     # A night's few orders are looked up in history; a history's are grouped, a part at a time.
     is_night = count_new * 10 < count_rows
     count_parts = 1 if is_night else 1 + count_rows // _ROWS_AT_A_TIME
     counted: Counter[int] = Counter()
     for part in range(count_parts):
         query = _query(grain, is_night)
-        parameters = [count_parts, part, *([list(file_ids)] * (3 if is_night else 2))]
+        lead = [list(file_ids)] if is_night else [count_parts, part]
+        parameters = [*lead, list(file_ids), list(file_ids)]
         counted.update(dict(connection.execute(query, parameters).fetchall()))
     return dict(counted)
 
@@ -65,17 +65,17 @@ def _query(grain: str, is_night: bool) -> str:
     listed = ", ".join(map(quote_identifier, names))
     # Where a row is an order, the same row twice in a file is still the same content.
     distinct = "DISTINCT" if grain == "order" else ""
-    among_new = (
-        f"AND transaction_id IN (SELECT transaction_id FROM {_TARGET} "
-        "WHERE list_contains(?::BIGINT[], _file_id))"
+    some = (
+        f"transaction_id IN (SELECT transaction_id FROM {_TARGET} "
+        "WHERE _file_id IN (SELECT unnest(?::BIGINT[])))"
         if is_night
-        else ""
+        else "hash(transaction_id) % ? = ?"
     )
     return f"""
         WITH several AS (
             SELECT min(transaction_id) AS transaction_id, {_ORDER} AS order_hash
             FROM {_TARGET}
-            WHERE transaction_id IS NOT NULL AND hash(transaction_id) % ? = ? {among_new}
+            WHERE transaction_id IS NOT NULL AND {some}
             GROUP BY order_hash
             HAVING (
                 min(_file_id) <> max(_file_id) OR min(ingested_at) <> max(ingested_at)

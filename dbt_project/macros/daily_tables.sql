@@ -54,6 +54,10 @@
         {{ (keys + ['known_date'] + deltas) | join(', ') }}
     from changes
     group by {{ (keys + ['known_date']) | join(', ') }}
+    {% if keeps_changes() and not is_incremental() -%}
+        -- So that a night, which looks for some dates, passes over the parts that have none.
+        order by activity_date
+    {%- endif %}
 {%- endmacro %}
 
 {# Whether this engine can take only what is new. Where not, these tables are built in full. #}
