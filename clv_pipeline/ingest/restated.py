@@ -50,7 +50,7 @@ def count_restated_orders(
     counted: Counter[int] = Counter()
     for part in range(count_parts):
         query = _query(grain, is_night)
-        lead = [list(file_ids)] if is_night else [count_parts, part]
+        lead: list[object] = [list(file_ids)] if is_night else [count_parts, part]
         parameters = [*lead, list(file_ids), list(file_ids)]
         counted.update(dict(connection.execute(query, parameters).fetchall()))
     return dict(counted)
