@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,14 @@ from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
 from clv_pipeline.models.giants import tame
 from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.panel import Encoder, Floats, Matrix, Panel, PanelError, Target
+from clv_pipeline.models.sampling import customer_part
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff
 
 # Fewer buyers, or fewer customers who did not buy, teach a classifier nothing.
 MIN_OF_EACH_CLASS = 20
 CUSTOMER_FOLDS = 2
+MOST_KEPT_ROWS = 100_000
 
 
 class NotTrainableError(ValueError):
@@ -124,6 +125,7 @@ class Workbench:
         self.options = options
         self.histories = histories
         self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
+        self._said: dict[tuple[Cutoff, ...], Experts] = {}
         self._levels: dict[Cutoff, tuple[float, ...]] | None = None
 
     def learnable(self, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:
@@ -168,6 +170,25 @@ class Workbench:
         X = X.with_columns(extra)
         level_zero = LevelZero(self.options).fit(X, y, levels if extra else None)
         return FittedExperts(encoder, level_zero, bool(extra))
+
+    def ask(self, cutoff: Cutoff, known: Sequence[Cutoff]) -> Experts:
+        """Return what experts fitted on some cutoffs say of a later one.
+
+        Raises
+        ------
+        NotTrainableError
+            If the labels hold too few customers of either kind.
+        """
+        key = (cutoff, *known)
+        if key in self._said:
+            return self._said[key]
+        experts = self.experts(known)
+        rows, _ = self.panel.for_cutoffs([cutoff]).matrix(self.options.horizon_days)
+        said = experts.level_zero.predict(self.matrix(rows, experts))
+        # Of a large shop it is quicker to ask again than to keep the answers.
+        if len(rows) <= MOST_KEPT_ROWS:
+            self._said[key] = said
+        return said
 
     def has_history(self, cutoffs: Sequence[Cutoff]) -> bool:
         """Whether a buy-till-you-die model could be fitted at each of the cutoffs."""
@@ -278,7 +299,7 @@ class FittedHorizon:
         if experts.uses_history != served.uses_history:
             return None
         rows, target = bench.learnable([cutoff])
-        said = experts.level_zero.predict(bench.matrix(rows, experts))
+        said = bench.ask(cutoff, known)
         numbers = served.level_zero.clusters_.predict(history_matrix(rows))
         return replace(said, cluster=numbers), target
 
@@ -298,11 +319,10 @@ class FittedHorizon:
             return None
         if experts.uses_history != bench.has_history(cutoffs):
             return None
-        rows, _ = bench.panel.for_cutoffs([newest]).matrix(self.options.horizon_days)
         self.blend_rule_ = (
             f"experts fitted on {', '.join(map(str, known))} were asked about {newest}"
         )
-        return experts.level_zero.predict(bench.matrix(rows, experts))
+        return bench.ask(newest, known)
 
     def _by_customer(self, bench: Workbench, cutoffs: Sequence[Cutoff], newest: Cutoff) -> Experts:
         rows, y = bench.learnable(cutoffs)
@@ -360,16 +380,6 @@ class FittedHorizon:
         fitted.blend_rule_ = document["blend_rule"]
         fitted.model_ = HorizonModel.from_files(unnest("model", files))
         return fitted
-
-
-def customer_part(customers: pd.Series, parts: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Put each customer into one of so many groups, by a hash of the id: stable, and blind."""
-    names = customers.astype(str)
-    group = {
-        name: hashlib.blake2b(name.encode(), digest_size=4).digest()[0] % parts
-        for name in names.unique()
-    }
-    return names.map(group).to_numpy(dtype=np.int64)
 
 
 def check_labels(y: Target, horizon_days: int, share: float = 1.0) -> None:

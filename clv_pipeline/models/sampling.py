@@ -9,9 +9,11 @@ luck than those of rows drawn alike; `benchmarks/scale_models.py` measures what 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from clv_pipeline.models.panel import Floats, Target
@@ -97,3 +99,13 @@ def _allot(sizes: NDArray[np.int64], likelier: Floats, most: int) -> NDArray[np.
     # A stratum of few rows must not vanish: nothing would stand for it.
     missing = np.flatnonzero(found == 0)
     return np.where(np.isin(np.arange(len(sizes)), missing[: most - found.sum()]), 1, found)
+
+
+def customer_part(customers: pd.Series, parts: int) -> NDArray[np.int64]:
+    """Put each customer into one of so many groups, by a hash of the id: stable, and blind."""
+    names = customers.astype(str)
+    group = {
+        name: hashlib.blake2b(name.encode(), digest_size=4).digest()[0] % parts
+        for name in names.unique()
+    }
+    return names.map(group).to_numpy(dtype=np.int64)
