@@ -39,7 +39,7 @@ from benchmarks.measuring import (
     measure,
     write_results,
 )
-from clv_pipeline import transform
+from clv_pipeline import dbt_project, transform
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.shop.benchmark import write_orders_parquet
 from clv_pipeline.settings import Settings, build_settings
@@ -109,7 +109,7 @@ def land(home: Path) -> dict[str, Any]:
 def run_models(home: Path, cutoffs: Sequence[Cutoff], models: Sequence[str]) -> Timed:
     """Build models; the time is dbt's, of the models alone, on one thread after the other."""
     settings = settings_of(home)
-    variables = transform.dbt_variables(settings, cutoffs, ONE[0], "benchmark")
+    variables = dbt_project.dbt_variables(settings, cutoffs, ONE[0], "benchmark")
     transform.run_dbt(settings, ["parse"], variables)
     began = time.perf_counter()
     selected = [part for model in models for part in ("--select", model)]

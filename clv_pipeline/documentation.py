@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from clv_pipeline.dbt_project import packaged_dbt_project
 from clv_pipeline.dbt_yaml import expand_documents, read_documents
 from clv_pipeline.features.registry import Feature, load_features
 from clv_pipeline.features.services import FeatureService, load_services
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract, Field
 from clv_pipeline.settings import Exclusion, InputSettings, Settings, SqlColumn, ValueSettings
-from clv_pipeline.transform import packaged_dbt_project
 from clv_pipeline.warehouse import write_atomically
 
 BEGIN = "<!-- columns: written by `make docs` -->"

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from clv_pipeline import documentation
+from clv_pipeline.dbt_project import install_dbt_project
 from clv_pipeline.documentation import (
     BEGIN,
     END,
@@ -27,7 +28,6 @@ from clv_pipeline.settings import (
     build_settings,
     load_settings,
 )
-from clv_pipeline.transform import install_dbt_project
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from clv_pipeline.dbt_project import dbt_environment, packaged_dbt_project
 from clv_pipeline.settings import Settings
-from clv_pipeline.transform import dbt_environment, packaged_dbt_project
 from clv_pipeline.warehouse import (
     DISABLED_OPTIMIZERS,
     RunUnderWayError,

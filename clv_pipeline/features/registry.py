@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from clv_pipeline.dbt_project import packaged_dbt_project
 from clv_pipeline.dbt_yaml import expand_documents, read_documents, stamp_documents
 from clv_pipeline.ingest.contract import CONTRACTS
-from clv_pipeline.transform import packaged_dbt_project
 
 FeatureKind = Literal["numeric", "categorical", "flag"]
 _JOINED_VIEW = "customer_features"

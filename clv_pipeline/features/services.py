@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from clv_pipeline.dbt_project import packaged_dbt_project
 from clv_pipeline.dbt_yaml import load_document
 from clv_pipeline.features.registry import Feature, RegistryError, load_features, model_inputs
 from clv_pipeline.settings import Settings
-from clv_pipeline.transform import packaged_dbt_project
 
 FILE = "feature_services.yml"
 _KEYS = {"name", "version", "description", "features"}

@@ -28,7 +28,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
     Raises
     ------
-    clv_pipeline.transform.TransformError
+    clv_pipeline.dbt_process.TransformError
         If dbt can't parse its project.
     """
     prepare_environment(settings)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from clv_pipeline import transform
+from clv_pipeline import dbt_project
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.orchestration.automation import SCORING_JOB, TRAINING_JOB
 from clv_pipeline.orchestration.code_location import build_definitions
@@ -176,11 +176,11 @@ ORDER BY normalized_gini DESC
 def run_dbt_command(settings: Settings, arguments: Sequence[str]) -> int:
     """Run dbt's own command line in the installed project; return its exit code."""
     prepare_environment(settings)
-    project = transform.install_dbt_project(settings)
+    project = dbt_project.install_dbt_project(settings)
     days = data_days(settings)
     last = Cutoff(days[1]) if days else Cutoff.parse("2000-01-01")
-    environment = os.environ | transform.dbt_environment(settings)
-    variables = transform.dbt_variables(settings, (last,), last, "command-line")
+    environment = os.environ | dbt_project.dbt_environment(settings)
+    variables = dbt_project.dbt_variables(settings, (last,), last, "command-line")
     if "--vars" not in arguments:
         arguments = [*arguments, "--vars", json.dumps(variables)]
     program = str(Path(sys.executable).parent / "dbt")

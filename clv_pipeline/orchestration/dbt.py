@@ -10,7 +10,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from pydantic import Field
 
-from clv_pipeline import transform
+from clv_pipeline import dbt_project, transform
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
 from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
@@ -83,10 +83,10 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
 
     Raises
     ------
-    clv_pipeline.transform.TransformError
+    clv_pipeline.dbt_process.TransformError
         If dbt can't parse the project.
     """
-    project = transform.install_dbt_project(settings)
+    project = dbt_project.install_dbt_project(settings)
     # The installed project names its content in this file.
     content = (project / ".content").read_text(encoding="utf-8")
     manifest = settings.paths.dagster_home / f"dbt_manifest_{content[:16]}.json"

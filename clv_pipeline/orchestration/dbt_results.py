@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clv_pipeline import transform
+from clv_pipeline import dbt_process, dbt_project, transform
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame, read_row
@@ -118,11 +118,11 @@ def build_models(
         The day up to which the data are taken to be complete.
     """
     arguments = ["build", "--select", *select]
-    variables = transform.dbt_variables(settings, cutoffs, data_through, run_id)
+    variables = dbt_project.dbt_variables(settings, cutoffs, data_through, run_id)
     error = None
     try:
         found = transform.run_dbt(settings, arguments, variables)
-    except transform.TransformError as failure:
+    except dbt_process.TransformError as failure:
         found, error = failure.results, str(failure)
     built = [
         entry
@@ -146,7 +146,7 @@ def build_models(
     return DbtReport(tuple(models), tuple(tests), error)
 
 
-def _look_at(settings: Settings, built: Sequence[transform.NodeResult]) -> list[ModelResult]:
+def _look_at(settings: Settings, built: Sequence[dbt_process.NodeResult]) -> list[ModelResult]:
     with open_warehouse(settings, read_only=True) as connection:
         models = []
         for entry in built:

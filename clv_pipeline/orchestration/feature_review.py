@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from clv_pipeline import transform
+from clv_pipeline import dbt_project, transform
 from clv_pipeline.orchestration import learning
 from clv_pipeline.orchestration.partitions import data_days
 from clv_pipeline.settings import Settings
@@ -208,7 +208,7 @@ def _per_feature(found: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
 
 def _seconds(settings: Settings, cutoff: Cutoff) -> dict[str, float]:
     """Measure how long dbt takes for each view, by building one cutoff anew."""
-    variables = transform.dbt_variables(settings, [cutoff], cutoff, "feature_review")
+    variables = dbt_project.dbt_variables(settings, [cutoff], cutoff, "feature_review")
     with hold_run_lock(settings):
         results = transform.run_dbt(
             settings, ["run", "--select", transform.STAGES["features"]], variables

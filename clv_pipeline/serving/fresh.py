@@ -18,12 +18,13 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from clv_pipeline.dbt_project import dbt_variables
 from clv_pipeline.dbt_yaml import SOURCES
 from clv_pipeline.settings import Settings
 from clv_pipeline.signals import prepare_holidays
 from clv_pipeline.tables import create_tables
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import compile_models, dbt_variables
+from clv_pipeline.transform import compile_models
 from clv_pipeline.warehouse import (
     PUBLISHED_STORAGE_VERSION,
     open_database,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clv_pipeline.dbt_project import install_dbt_project
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import build_stages, install_dbt_project, prepare_sources
+from clv_pipeline.transform import build_stages, prepare_sources
 from data_quality.gates import Gate, record_results, run_gate
 
 CUTOFF = Cutoff.parse("1998-03-31")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clv_pipeline.dbt_project import packaged_dbt_project
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import packaged_dbt_project
 from clv_pipeline.warehouse import open_database
 
 PROJECT = packaged_dbt_project()

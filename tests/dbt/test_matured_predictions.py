@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clv_pipeline.dbt_project import dbt_variables
 from clv_pipeline.evaluation.metrics import coverage, mae, normalized_gini, total_bias
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import build_stages, dbt_variables, run_dbt
+from clv_pipeline.transform import build_stages, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
 from tests.support import fill_raw
 

@@ -12,16 +12,11 @@ import duckdb
 import pandas as pd
 import pytest
 
+from clv_pipeline.dbt_process import TransformError
+from clv_pipeline.dbt_project import dbt_variables, install_dbt_project
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import (
-    TransformError,
-    build_stages,
-    dbt_variables,
-    install_dbt_project,
-    prepare_sources,
-    run_dbt,
-)
+from clv_pipeline.transform import build_stages, prepare_sources, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
 from tests.support import fill_raw
 

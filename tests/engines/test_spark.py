@@ -17,6 +17,7 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import mean_pinball_loss
 
+from clv_pipeline.dbt_project import dbt_variables, packaged_dbt_project
 from clv_pipeline.engines import lake
 from clv_pipeline.engines.learning import boost_on_spark, count_histories
 from clv_pipeline.engines.session import find_java, open_spark, spark_config
@@ -31,7 +32,7 @@ from clv_pipeline.scoring import score_customers, score_on_spark
 from clv_pipeline.settings import Settings, build_settings, load_settings
 from clv_pipeline.stand_in import make_stand_in
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import STAGES, dbt_variables, packaged_dbt_project, run_dbt
+from clv_pipeline.transform import STAGES, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.conftest import SHARED_DATA
 from tests.dbt.random_shop import random_shop

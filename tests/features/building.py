@@ -7,9 +7,10 @@ from datetime import date
 
 import pandas as pd
 
+from clv_pipeline.dbt_project import dbt_variables
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import dbt_variables, run_dbt
+from clv_pipeline.transform import run_dbt
 from clv_pipeline.warehouse import open_warehouse
 from tests.support import fill_raw
 

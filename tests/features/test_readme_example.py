@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clv_pipeline import transform
+from clv_pipeline import dbt_project, transform
 from clv_pipeline.documentation import describe_features
 from clv_pipeline.features.registry import load_features, online_schema
 from clv_pipeline.features.services import find_service
@@ -46,8 +46,9 @@ def snippet(what: str) -> str:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the dbt project with one more column and one more entry."""
     project = tmp_path / "dbt_project"
-    shutil.copytree(transform.packaged_dbt_project(), project)
-    monkeypatch.setattr(transform, "packaged_dbt_project", lambda: project)
+    shutil.copytree(dbt_project.packaged_dbt_project(), project)
+    for module in (dbt_project, transform):
+        monkeypatch.setattr(module, "packaged_dbt_project", lambda: project)
     folder = project / "models" / "features"
     for file, before, what in (
         ("feat_rfm.sql", "    max_order_day_value,\n", "the column"),

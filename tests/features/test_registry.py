@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from clv_pipeline.dbt_project import packaged_dbt_project
 from clv_pipeline.features.registry import (
     RegistryError,
     load_features,
@@ -18,7 +19,6 @@ from clv_pipeline.models.clusters import BEHAVIOUR
 from clv_pipeline.models.history import HISTORY
 from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder
 from clv_pipeline.settings import Settings
-from clv_pipeline.transform import packaged_dbt_project
 
 RFM = "models/features/feat_rfm.yml"
 

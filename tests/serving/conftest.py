@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clv_pipeline.dbt_project import install_dbt_project
 from clv_pipeline.features.registry import load_features
 from clv_pipeline.models import store
 from clv_pipeline.models.clv import CLVModel
@@ -15,7 +16,6 @@ from clv_pipeline.scoring import score_customers
 from clv_pipeline.serving.publishing import add_online_store, finish_publication
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import install_dbt_project
 from clv_pipeline.warehouse import open_warehouse, read_frame, replace_rows
 from tests.dbt.random_shop import LAST_DAY, TIME_ZONE, random_shop
 from tests.features.building import build_features
