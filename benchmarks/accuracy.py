@@ -29,9 +29,9 @@ from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, histor
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
 from clv_pipeline.models.seasons import Levels
+from clv_pipeline.planning import learned_horizons, plan_horizon, required_cutoffs
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff, training_cutoffs
-from clv_pipeline.training import learned_horizons, plan_horizon, required_cutoffs
 
 MEASURES = (
     "normalized_gini",

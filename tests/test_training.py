@@ -15,17 +15,11 @@ from clv_pipeline.models import store
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Panel
+from clv_pipeline.planning import learned_horizons, plan_horizon, required_cutoffs
 from clv_pipeline.scoring import ScoringError, score_customers
 from clv_pipeline.settings import build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.training import (
-    TrainingRefused,
-    decide_challenger,
-    learned_horizons,
-    plan_horizon,
-    required_cutoffs,
-    train_challenger,
-)
+from clv_pipeline.training import TrainingRefused, decide_challenger, train_challenger
 from tests.models.panels import make_panel, small_cdnow
 
 AS_OF = Cutoff.parse("1998-06-30")

@@ -144,7 +144,7 @@ def review_features(settings: Settings, horizon_days: int | None = None) -> Revi
 def _newest_fold(
     settings: Settings, as_of: Cutoff, horizon_days: int | None
 ) -> tuple[Fold, tuple[Cutoff, ...]]:
-    from clv_pipeline.training import plan_horizon
+    from clv_pipeline.planning import plan_horizon
 
     days = data_days(settings)
     horizons = settings.value.horizons if horizon_days is None else (horizon_days,)

@@ -70,7 +70,7 @@ def matured_cutoffs(settings: Settings, cutoff: Cutoff) -> tuple[Cutoff, ...]:
     LearningError
         If no transaction has landed.
     """
-    from clv_pipeline.training import required_cutoffs
+    from clv_pipeline.planning import required_cutoffs
 
     days = data_days(settings)
     if days is None:

@@ -80,7 +80,7 @@ def tune(
     from clv_pipeline.models.base import FitOptions
     from clv_pipeline.models.fold import Histories, Workbench
     from clv_pipeline.models.panel import Panel, leave_out
-    from clv_pipeline.training import plan_horizon
+    from clv_pipeline.planning import plan_horizon
 
     names = subject_names() if candidate == EVERY else [candidate]
     if not set(names) <= set(SUBJECTS):
