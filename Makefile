@@ -5,10 +5,10 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo spark test check lint bench docs dev lock clean
+.PHONY: help demo spark test-spark test check lint bench docs dev lock clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 .venv/.runtime: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'
@@ -33,6 +33,9 @@ dev: .venv/.runtime  ## open the Dagster UI on 127.0.0.1 with the demo's project
 	@touch $@
 
 spark: .venv/.spark  ## add the Spark engine (needs Java 17 or newer)
+
+test-spark: .venv/.spark  ## set up with Spark, then hold its tables to DuckDB's
+	$(BIN)/pytest tests/engines
 
 test: .venv/.dev  ## set up, then run every test, a file a worker
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
