@@ -255,11 +255,11 @@ def report(found: pd.DataFrame) -> str:
     for shop, rows in [("all shops", found), *found.groupby("shop", sort=False)]:
         means = rows.groupby("model")[list(MEASURES)].mean().reindex(order)
         parts += [f"\n## {shop}: {rows.groupby(['shop', 'cutoff']).ngroups} cutoffs\n"]
-        parts += [_markdown(means.reset_index())]
+        parts += [markdown(means.reset_index())]
     parts += [_describe_steps(found)]
     ensemble = found[found["model"] == "ensemble"]
     columns = ["shop", "cutoff", "horizon", *MEASURES, "bias"]
-    parts += ["\n## The ensemble, cutoff by cutoff\n", _markdown(ensemble[columns])]
+    parts += ["\n## The ensemble, cutoff by cutoff\n", markdown(ensemble[columns])]
     return "\n".join(parts) + "\n"
 
 
@@ -288,10 +288,12 @@ def _describe_steps(found: pd.DataFrame) -> str:
     note = (
         "Mean over all cutoffs, ± two standard errors over the cutoffs, and how many are worse.\n\n"
     )
-    return head + note + _markdown(pd.DataFrame(rows)) + "\n"
+    return head + note + markdown(pd.DataFrame(rows)) + "\n"
 
 
-def _markdown(frame: pd.DataFrame) -> str:
+def markdown(frame: pd.DataFrame) -> str:
+    """Return a table, figures with three decimals."""
+
     def text(value: object) -> str:
         if isinstance(value, float):
             return "" if np.isnan(value) else f"{value:.3f}"
