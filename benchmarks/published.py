@@ -21,8 +21,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from benchmarks.accuracy import MEASURES
-from benchmarks.accuracy import _markdown as markdown
+from benchmarks.accuracy import MEASURES, markdown
 from benchmarks.accuracy_shops import CASES, features_at, labels_at, read_days
 from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
 from clv_pipeline.models.fold import history_matrix
