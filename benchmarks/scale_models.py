@@ -33,7 +33,8 @@ from clv_pipeline.models.base import FitOptions, sample_rows
 from clv_pipeline.models.binning import Batch, bin_batches
 from clv_pipeline.models.boosters import boost
 from clv_pipeline.models.boosting import HurdleModel
-from clv_pipeline.models.panel import Encoder, Matrix, Panel
+from clv_pipeline.models.encoding import Encoder
+from clv_pipeline.models.panel import Matrix, Panel
 from clv_pipeline.models.sampling import stratify
 from clv_pipeline.orchestration import learning, serving
 from clv_pipeline.settings import Settings, load_settings

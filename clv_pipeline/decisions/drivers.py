@@ -13,9 +13,10 @@ from clv_pipeline.evaluation.metrics import Floats
 from clv_pipeline.models.baselines import RateTimesValueModel
 from clv_pipeline.models.candidates import SIMPLE_PARTS
 from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.explaining import CONCEPTS, concept_of, explain_values
 from clv_pipeline.models.history import HistoryModel
-from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder
+from clv_pipeline.models.panel import ALWAYS_KEPT
 from clv_pipeline.models.surrogate import SurrogateTrees
 
 if TYPE_CHECKING:

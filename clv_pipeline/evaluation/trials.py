@@ -21,7 +21,8 @@ from clv_pipeline.models.candidates import (
     with_parameters,
 )
 from clv_pipeline.models.clusters import BehaviourClusters
-from clv_pipeline.models.panel import Encoder, Floats, Panel, Target
+from clv_pipeline.models.encoding import Encoder
+from clv_pipeline.models.panel import Floats, Panel, Target
 
 
 @dataclass(frozen=True)

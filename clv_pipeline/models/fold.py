@@ -12,10 +12,11 @@ import pandas as pd
 from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json, nest, unnest
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.clusters import BEHAVIOUR
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
 from clv_pipeline.models.giants import tame
 from clv_pipeline.models.history import HISTORY, HistoryModel
-from clv_pipeline.models.panel import Encoder, Floats, Matrix, Panel, PanelError, Target
+from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError, Target
 from clv_pipeline.models.sampling import customer_part
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff

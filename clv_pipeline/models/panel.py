@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from clv_pipeline.models.binning import bin_batches, cut
-from clv_pipeline.models.credibility import Credibility
 from clv_pipeline.timeline import Cutoff
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ ALWAYS_KEPT = frozenset(
         "days_since_last_order",
     }
 )
-# A category seen in fewer rows says more about those customers than about the category.
-MIN_CATEGORY_ROWS = 20
-# With more values than these, a category is read as what became of customers like these.
-MAX_CATEGORIES = 20
 
 
 class PanelError(ValueError):
@@ -168,126 +163,6 @@ class Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoder:
-    """How raw feature columns become numbers. Fitted inside each fold, saved with the model.
-
-    Attributes
-    ----------
-    names
-        Columns, in order.
-    categories
-        For each categorical column its known values; a value's code is its place in the list,
-        and a value that is not in it is missing.
-    figures
-        For each column with too many values for that: a number per value.
-    """
-
-    names: tuple[str, ...]
-    categories: Mapping[str, tuple[str, ...]]
-    figures: Mapping[str, Credibility] = field(default_factory=dict)
-
-    @classmethod
-    def fit(
-        cls, frame: pd.DataFrame, columns: Sequence[Feature], y: Target | None = None
-    ) -> Encoder:
-        """Learn the categories from rows of training cutoffs.
-
-        Columns that a model may not use are left out, as are columns that tell no two rows apart
-        and, of categories with many values, those whose values do not differ beyond chance; those
-        that sum up a purchase history stay whatever they hold.
-
-        Without ``y``, the most frequent of many values are kept. With it, a model must be trained
-        on the rows that `fit_transform` gives: those of ``transform`` know their own labels.
-        """
-        names, categories, figures = [], {}, {}
-        for feature in columns:
-            if not feature.is_model_input or feature.name not in frame:
-                continue
-            column = frame[feature.name]
-            is_constant = column.nunique(dropna=False) < 2
-            if is_constant and feature.name not in ALWAYS_KEPT:
-                continue
-            is_category = feature.kind == "categorical"
-            if is_category and y is not None and column.nunique() > MAX_CATEGORIES:
-                found = Credibility.fit(column, frame["customer_id"], _outcome(y))
-                if found.is_telling:
-                    names.append(feature.name)
-                    figures[feature.name] = found
-                continue
-            names.append(feature.name)
-            if is_category:
-                counts = column.dropna().astype(str).value_counts()
-                counts = counts[counts >= min(MIN_CATEGORY_ROWS, counts.max())]
-                # Most frequent first, ties by name: the codes do not depend on the order of rows.
-                ranked = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-                categories[feature.name] = tuple(str(k) for k, _ in ranked[:MAX_CATEGORIES])
-        return cls(tuple(names), categories, figures)
-
-    @classmethod
-    def fit_transform(
-        cls, frame: pd.DataFrame, columns: Sequence[Feature], y: Target
-    ) -> tuple[Encoder, Matrix]:
-        """Learn from training rows and encode them, each without its own customer's labels."""
-        encoder = cls.fit(frame, columns, y)
-        X = encoder.transform(frame)
-        for name, found in encoder.figures.items():
-            X.values[:, encoder.names.index(name)] = found.transform_training_rows(
-                frame[name], frame["customer_id"], _outcome(y)
-            )
-        return encoder, X
-
-    def transform(self, frame: pd.DataFrame) -> Matrix:
-        """Encode rows.
-
-        Raises
-        ------
-        PanelError
-            If a column that the model was trained on is missing.
-        """
-        missing = [name for name in self.names if name not in frame]
-        if missing:
-            raise PanelError(f"the features {missing} are missing; the model was trained on them.")
-        values = np.empty((len(frame), len(self.names)), dtype=np.float32)
-        for k, name in enumerate(self.names):
-            if name in self.categories:
-                known = {value: float(i) for i, value in enumerate(self.categories[name])}
-                # Each distinct value is looked up once; what is missing stands at the end.
-                places, values_found = pd.factorize(frame[name].astype(object))
-                codes = [known.get(str(value), np.nan) for value in values_found]
-                numbers = np.array([*codes, np.nan])[places]
-            elif name in self.figures:
-                numbers = self.figures[name].transform(frame[name])
-            else:
-                numbers = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-            # Infinite or beyond float32: as good as missing for a split.
-            values[:, k] = np.where(np.abs(numbers) < 1e37, numbers, np.nan)
-        return Matrix(
-            frame["customer_id"].to_numpy(dtype=object),
-            frame["cutoff_date"].to_numpy().astype("datetime64[D]"),
-            self.names,
-            values,
-            frozenset(self.categories),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {
-            "names": list(self.names),
-            "categories": {k: list(v) for k, v in sorted(self.categories.items())},
-            "figures": {k: v.to_dict() for k, v in sorted(self.figures.items())},
-        }
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Encoder:
-        """Read what ``to_dict`` gave."""
-        return cls(
-            tuple(document["names"]),
-            {k: tuple(v) for k, v in document["categories"].items()},
-            {k: Credibility.from_dict(v) for k, v in document.get("figures", {}).items()},
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Panel:
     """Customers at several cutoffs, with what was known then and what came to pass.
 
@@ -401,13 +276,6 @@ def leave_out(columns: Sequence[Feature], names: Iterable[str]) -> tuple[Feature
     if needed := sorted(unwanted & ALWAYS_KEPT):
         raise PanelError(f"left_out_features: {needed} are needed by every model.")
     return tuple(feature for feature in columns if feature.name not in unwanted)
-
-
-def _outcome(y: Target) -> Floats:
-    """Return what a category is to foretell: value, in logarithms so that giants do not decide."""
-    value = np.maximum(y.value, 0.0)
-    unit = float(value[value > 0].mean()) if (value > 0).any() else 1.0
-    return np.log1p(value / unit)
 
 
 def _take_days(

@@ -13,7 +13,7 @@ from clv_pipeline import dbt_project, transform
 from clv_pipeline.documentation import describe_features
 from clv_pipeline.features.registry import load_features, online_schema
 from clv_pipeline.features.services import find_service
-from clv_pipeline.models.panel import Encoder
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame

@@ -16,8 +16,9 @@ from clv_pipeline.features.registry import (
 )
 from clv_pipeline.features.services import find_service, load_services
 from clv_pipeline.models.clusters import BEHAVIOUR
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.history import HISTORY
-from clv_pipeline.models.panel import ALWAYS_KEPT, Encoder
+from clv_pipeline.models.panel import ALWAYS_KEPT
 from clv_pipeline.settings import Settings
 
 RFM = "models/features/feat_rfm.yml"

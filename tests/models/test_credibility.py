@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from clv_pipeline.models.credibility import MIN_CUSTOMERS, Credibility
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.explaining import concept_of
-from clv_pipeline.models.panel import Encoder, Target
+from clv_pipeline.models.panel import Target
 from tests.models.panels import column
 
 DAYS = pd.to_datetime(["2024-01-31", "2024-02-29", "2024-03-31"])

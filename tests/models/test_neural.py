@@ -12,12 +12,13 @@ from clv_pipeline.evaluation.backtest import run_fold
 from clv_pipeline.evaluation.metrics import auc, normalized_gini, total_bias
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import find_candidate
+from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.fold import Histories, Workbench, history_matrix
 from clv_pipeline.models.neural import training
 from clv_pipeline.models.neural.gru import LENGTH, GRUModel
 from clv_pipeline.models.neural.training import Heads, NeuralExtraError, ziln_loss
 from clv_pipeline.models.neural.ziln import ZILNModel
-from clv_pipeline.models.panel import Encoder, Matrix, Panel, PanelError, Target
+from clv_pipeline.models.panel import Matrix, Panel, PanelError, Target
 from clv_pipeline.timeline import Cutoff, Fold
 from tests.models.panels import make_panel, small_cdnow
 

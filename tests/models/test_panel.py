@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clv_pipeline.models.panel import Encoder, Panel, PanelError
+from clv_pipeline.models.encoding import Encoder
+from clv_pipeline.models.panel import Panel, PanelError
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import column
 
