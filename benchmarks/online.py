@@ -29,8 +29,9 @@ from urllib.parse import quote
 
 import duckdb
 
+from clv_pipeline.publication import swap_published
 from clv_pipeline.settings import load_settings
-from clv_pipeline.warehouse import open_published, swap_published
+from clv_pipeline.warehouse import open_published
 
 RESULTS = Path(__file__).parent / "results" / "online.md"
 CONNECTIONS = 32

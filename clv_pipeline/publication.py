@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import export_tables, list_tables, swap_published
+from clv_pipeline.warehouse import export_tables, list_tables
 
 PUBLISHED_SCHEMA = "clv"
 
@@ -85,3 +86,19 @@ def _free_folder(wanted: Path) -> Path:
         attempt += 1
         folder = wanted.with_name(f"{wanted.name}_{attempt}")
     return folder
+
+
+def swap_published(settings: Settings, version: Path) -> None:
+    """Point readers at a finished version, by one rename; drop the oldest versions.
+
+    A reader that has the old version open keeps it.
+    """
+    link = settings.paths.published
+    temporary = link.with_name(f".published.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(version, link.parent), target_is_directory=True)
+    temporary.replace(link)
+    versions = sorted(settings.paths.versions.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in versions[: -settings.publish.keep_versions]:
+        if folder.resolve() != version.resolve():
+            shutil.rmtree(folder, ignore_errors=True)

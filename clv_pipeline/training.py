@@ -36,13 +36,8 @@ from clv_pipeline.models.candidates import (
 )
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
-from clv_pipeline.models.fold import (
-    FittedHorizon,
-    Histories,
-    NotTrainableError,
-    Workbench,
-    history_matrix,
-)
+from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
+from clv_pipeline.models.learnable import NotTrainableError
 from clv_pipeline.models.manifest import make_manifest
 from clv_pipeline.models.panel import Panel, PanelError
 from clv_pipeline.planning import HorizonPlan, learned_horizons, plan_horizon

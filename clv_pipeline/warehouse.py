@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -371,22 +370,6 @@ def export_tables(
     for file in destination.iterdir():
         _sync_to_disk(file)
     return rows
-
-
-def swap_published(settings: Settings, version: Path) -> None:
-    """Point readers at a finished version, by one rename; drop the oldest versions.
-
-    A reader that has the old version open keeps it.
-    """
-    link = settings.paths.published
-    temporary = link.with_name(f".published.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(version, link.parent), target_is_directory=True)
-    temporary.replace(link)
-    versions = sorted(settings.paths.versions.iterdir(), key=lambda folder: folder.stat().st_mtime)
-    for folder in versions[: -settings.publish.keep_versions]:
-        if folder.resolve() != version.resolve():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync_to_disk(path: Path) -> None:

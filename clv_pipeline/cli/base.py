@@ -25,6 +25,11 @@ def read_cutoff(ctx: click.Context, param: click.Parameter, value: str | None) -
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def cutoff_option(description: str) -> Callable[[Command], Command]:
+    """Return the option --cutoff, said in a verb's own words."""
+    return click.option("--cutoff", metavar="DATE", callback=read_cutoff, help=description)
+
+
 def example(text: str) -> str:
     """Return an epilog that keeps its line breaks."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in text.splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clv_pipeline.cli.base import example, read_cutoff, with_project
+from clv_pipeline.cli.base import cutoff_option, example, with_project
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
@@ -16,12 +16,7 @@ from clv_pipeline.timeline import Cutoff
         "clv tune --candidate all --budget-seconds 1800"
     )
 )
-@click.option(
-    "--cutoff",
-    metavar="DATE",
-    callback=read_cutoff,
-    help="Day whose training cutoffs are searched on.  [default: last day with data]",
-)
+@cutoff_option("Day whose training cutoffs are searched on.  [default: last day with data]")
 @click.option(
     "--candidate",
     default="experts",

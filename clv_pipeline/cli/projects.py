@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from clv_pipeline.cli.base import example, open_project, open_runner, read_cutoff, with_project
+from clv_pipeline.cli.base import (
+    cutoff_option,
+    example,
+    open_project,
+    open_runner,
+    with_project,
+)
 from clv_pipeline.settings import CONFIG_NAME, Settings
 from clv_pipeline.timeline import Cutoff
 
@@ -32,12 +38,7 @@ def init(files: tuple[str, ...], force: bool, folder: Path) -> None:
 
 
 @click.command(epilog=example("clv doctor\nclv doctor --cutoff 1998-06-30"))
-@click.option(
-    "--cutoff",
-    metavar="DATE",
-    callback=read_cutoff,
-    help="Day for which scores are wanted, to judge how fresh the data are.",
-)
+@cutoff_option("Day for which scores are wanted, to judge how fresh the data are.")
 @with_project
 def doctor(settings: Settings, cutoff: Cutoff | None) -> None:
     """Say whether the data can carry a model; exit code 1 when they can't."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import click
 
-from clv_pipeline.cli.base import example, open_runner, read_cutoff, with_project
+from clv_pipeline.cli.base import cutoff_option, example, open_runner, read_cutoff, with_project
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff, daily_cutoffs
 
 
 @click.command(epilog=example("clv run\nclv run --cutoff 1998-06-30 --no-train"))
-@click.option(
-    "--cutoff",
-    metavar="DATE",
-    callback=read_cutoff,
-    help="Day up to which the past is known.  [default: the last day with data]",
-)
+@cutoff_option("Day up to which the past is known.  [default: the last day with data]")
 @click.option(
     "--train/--no-train",
     default=None,
@@ -31,12 +26,7 @@ def run(settings: Settings, cutoff: Cutoff | None, train: bool | None) -> None:
 
 
 @click.command(epilog=example("clv train --cutoff 1998-06-30"))
-@click.option(
-    "--cutoff",
-    metavar="DATE",
-    callback=read_cutoff,
-    help="Day to train for.  [default: last day with data]",
-)
+@cutoff_option("Day to train for.  [default: last day with data]")
 @with_project
 def train(settings: Settings, cutoff: Cutoff | None) -> None:
     """Train a challenger; the gate decides whether it becomes the champion."""

@@ -16,19 +16,14 @@ from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
 from clv_pipeline.models.giants import tame
 from clv_pipeline.models.history import HISTORY, HistoryModel
+from clv_pipeline.models.learnable import NotTrainableError, check_labels
 from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError, Target
 from clv_pipeline.models.sampling import customer_part
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff
 
-# Fewer buyers, or fewer customers who did not buy, teach a classifier nothing.
-MIN_OF_EACH_CLASS = 20
 CUSTOMER_FOLDS = 2
 MOST_KEPT_ROWS = 100_000
-
-
-class NotTrainableError(ValueError):
-    """Labels that no model can learn from; the message says why."""
 
 
 @dataclass(eq=False)
@@ -381,22 +376,3 @@ class FittedHorizon:
         fitted.blend_rule_ = document["blend_rule"]
         fitted.model_ = HorizonModel.from_files(unnest("model", files))
         return fitted
-
-
-def check_labels(y: Target, horizon_days: int, share: float = 1.0) -> None:
-    """Refuse labels that no model can learn from.
-
-    Raises
-    ------
-    NotTrainableError
-        Naming the horizon and what is lacking.
-    """
-    least = max(int(MIN_OF_EACH_CLASS * share), 2)
-    buyers = int(y.has_purchase.sum())
-    if not (y.value > 0).any():
-        raise NotTrainableError(f"all labels over {horizon_days} days are zero.")
-    if buyers < least or len(y) - buyers < least:
-        raise NotTrainableError(
-            f"of {len(y)} labels over {horizon_days} days {buyers} have a purchase; "
-            f"at least {least} with and {least} without are needed."
-        )

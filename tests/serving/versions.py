@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clv_pipeline.publication import swap_published
 from clv_pipeline.serving import redis_store
 from clv_pipeline.serving.online import FILE, Layout, Version, write_sqlite
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import swap_published
 
 FEATURES = {
     "customer_id": "varchar",
