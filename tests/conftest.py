@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ LONGEST_FIRST = (
     "test_invariants_real.py",
 )
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# A worker of pytest-xdist runs no file. PySpark, which Great Expectations imports where it finds
+# it, takes a process whose main module has neither a file nor a spec for its own doctests, and ends
+# it. (A file would be run again by every process that multiprocessing starts; a spec is not.)
+_MAIN = sys.modules["__main__"]
+if _MAIN.__spec__ is None and not hasattr(_MAIN, "__file__"):
+    _MAIN.__spec__ = ModuleSpec("__main__", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
