@@ -9,11 +9,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from benchmarks.comparing import Pair
 from clv_pipeline.engines import session
 from clv_pipeline.engines.building import split_by_engine
 from clv_pipeline.settings import Settings, SettingsError, build_settings
 from clv_pipeline.transform import STAGES
-from tests.engines.comparing import Pair
 
 TABLE = "features.feat_rfm"
 ROWS = "('a', DATE '2024-01-01', 1.0, 2), ('b', DATE '2024-01-01', 4e9, 3)"

@@ -17,6 +17,7 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import mean_pinball_loss
 
+from benchmarks.comparing import Pair
 from clv_pipeline.dbt_project import dbt_variables, packaged_dbt_project
 from clv_pipeline.engines import lake
 from clv_pipeline.engines.learning import boost_on_spark, count_histories
@@ -36,7 +37,6 @@ from clv_pipeline.transform import STAGES, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.conftest import SHARED_DATA
 from tests.dbt.random_shop import random_shop
-from tests.engines.comparing import Pair
 from tests.support import cdnow_transactions, fill_raw
 
 pytestmark = [

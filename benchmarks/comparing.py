@@ -58,14 +58,17 @@ class Pair:
             self.connection.execute(f"ATTACH {quote_literal(str(path))} AS {name} (READ_ONLY)")
 
     def close(self) -> None:
+        """Let both files go."""
         self.connection.close()
 
     def count(self, query: str) -> int:
+        """Return how many rows a query has."""
         row = self.connection.execute(f"SELECT count(*) FROM ({query})").fetchone()
         assert row is not None
         return int(row[0])
 
     def columns(self, name: str, table: str) -> dict[str, str]:
+        """Return the kind of each column of a table: ``hash``, ``whole``, or DuckDB's type."""
         rows = self.connection.execute(f"DESCRIBE {name}.{table}").fetchall()
         return {
             row[0]: "hash" if row[0].endswith("_state") else "whole" if row[1] in _WHOLE else row[1]
