@@ -34,6 +34,7 @@ from clv_pipeline.dbt_yaml import SOURCES
 from clv_pipeline.engines.building import DUCKDB, finish_engine, prepare_engine, split_by_engine
 from clv_pipeline.engines.lake import drop_lake
 from clv_pipeline.engines.session import EngineError
+from clv_pipeline.reuse import STEPS, claim_step, forget_steps, note_step
 from clv_pipeline.settings import Settings
 from clv_pipeline.signals import prepare_holidays, prepare_texts
 from clv_pipeline.tables import create_tables
@@ -164,6 +165,52 @@ def run_dbt(
     return results
 
 
+def build_step(
+    settings: Settings, step: str, variables: Mapping[str, Any]
+) -> tuple[tuple[NodeResult, ...], str | None]:
+    """Build and test all models of a step, unless they stand as they would be built.
+
+    Parameters
+    ----------
+    step
+        A key of `clv_pipeline.reuse.STEPS`.
+    variables
+        From `dbt_variables`.
+
+    Returns
+    -------
+    tuple
+        What became of each model and test, and the run that built them; None if this call did.
+
+    Raises
+    ------
+    TransformError
+        Naming each model or test that failed, and why.
+    """
+    install_dbt_project(settings)
+    prepare_sources(settings)
+    claim = claim_step(settings, step, variables)
+    if claim.results is not None:
+        return claim.results, claim.built_by
+    selectors = [STAGES[stage] for stage in STEPS[step]]
+    results = run_dbt(settings, ["build", "--select", *selectors], variables)
+    note_step(settings, claim, results, str(variables["run_id"]))
+    return results, None
+
+
+def _rewritten_steps(arguments: Sequence[str]) -> list[str]:
+    """Name the steps whose tables a dbt command may write."""
+    if arguments[0] not in ("build", "run", "seed", "snapshot", "retry", "clone"):
+        return []
+    models = packaged_dbt_project() / "models"
+    selected = [part for part in arguments[1:] if not part.startswith("-")]
+    stages = {selector: stage for stage, selector in STAGES.items()}
+    stages |= {path.stem: path.parent.name for path in models.glob("*/*.sql")}
+    if not selected or not stages.keys() >= set(selected):
+        return list(STEPS)
+    return [step for step, parts in STEPS.items() if {stages[s] for s in selected} & {*parts}]
+
+
 def _split_by_engine(settings: Settings, arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     marts = {path.stem for path in (packaged_dbt_project() / "models" / "marts").glob("*.sql")}
     return split_by_engine(settings, arguments, STAGES, marts)
@@ -219,6 +266,7 @@ def _invoke(
     project = install_dbt_project(settings)
     if arguments[0] != "parse":  # parsing must work while a run holds the warehouse
         prepare_sources(settings)
+        forget_steps(settings, _rewritten_steps(arguments), variables)
     command = _command(arguments, project, variables, target)
     try:
         engine = prepare_engine(settings, target)

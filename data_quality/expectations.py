@@ -75,13 +75,13 @@ def judge(
 
 
 def _expectation(rule: Rule) -> Any:
-    from great_expectations.expectations.core.expect_column_values_to_be_between import (
-        ExpectColumnValuesToBeBetween,
+    from great_expectations.expectations.core.expect_column_max_to_be_between import (
+        ExpectColumnMaxToBeBetween,
     )
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     is_stop = rule.severity == "stop"
-    return ExpectColumnValuesToBeBetween(
+    return ExpectColumnMaxToBeBetween(
         column=rule.slot,
         min_value=rule.minimum,
         max_value=rule.maximum,

@@ -22,6 +22,7 @@ from clv_pipeline.orchestration.project import tidy_killed_runs
 from clv_pipeline.orchestration.running import RunFailedError, Runner, RunOutcome
 from clv_pipeline.orchestration.tables_view import print_frame, read_published
 from clv_pipeline.progress import Progress
+from clv_pipeline.reuse import STEPS, forget_steps
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import write_atomically
@@ -183,6 +184,8 @@ def run_dbt_command(settings: Settings, arguments: Sequence[str]) -> int:
     variables = dbt_project.dbt_variables(settings, (last,), last, "command-line")
     if "--vars" not in arguments:
         arguments = [*arguments, "--vars", json.dumps(variables)]
+    # Whatever it is told to write, the next run builds anew.
+    forget_steps(settings, list(STEPS))
     program = str(Path(sys.executable).parent / "dbt")
     return subprocess.call([program, *arguments], cwd=project, env=environment)  # noqa: S603
 

@@ -10,7 +10,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from pydantic import Field
 
-from clv_pipeline import dbt_project, transform
+from clv_pipeline import dbt_project, reuse, transform
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
 from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
@@ -24,12 +24,7 @@ from clv_pipeline.warehouse import write_atomically
 
 PROJECT = "clv"
 # Dagster's steps and the stages of the dbt project that each builds.
-STEPS: dict[str, tuple[str, ...]] = {
-    "staging": ("staging", "intermediate"),
-    "as_of": ("as_of",),
-    "features": ("features",),
-    "marts": ("marts",),
-}
+STEPS: dict[str, tuple[str, ...]] = {**reuse.STEPS, "marts": ("marts",)}
 SOURCE_GROUPS = {"raw": "ingest", "ops": "ingest", "scores": "scoring"}
 CHALLENGER = dg.AssetKey("challenger_model")
 
@@ -171,6 +166,7 @@ def _events(
             continue
         metadata: dict[str, Any] = {
             "seconds": round(model.seconds, 3),
+            **({"built by": report.built_by} if report.built_by else {}),
             **describe_rows(model.count_rows, report.summary),
             "preview": preview(model.rows.drop(columns=personal, errors="ignore")),
         }
@@ -202,9 +198,8 @@ def run_step(
         note_counts(project.settings, project.record)
     cutoff = run_cutoff(context)
     cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
-    return build_models(
-        project.settings, _select(context, step), cutoffs, cutoff, context.run.run_id
-    )
+    select, whole = _select(context, step), None if context.is_subset else step
+    return build_models(project.settings, select, cutoffs, cutoff, context.run.run_id, whole)
 
 
 def select_step(step: str) -> str:

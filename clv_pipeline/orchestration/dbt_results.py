@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clv_pipeline import dbt_process, dbt_project, transform
+from clv_pipeline import dbt_process, dbt_project, reuse, transform
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame, read_row
@@ -76,11 +76,14 @@ class DbtReport:
         In the order in which they ended.
     error
         What stopped it, in a sentence; None when nothing did.
+    built_by
+        The run that built all this, where nothing has changed since; None if this one did.
     """
 
     models: tuple[ModelResult, ...]
     tests: tuple[TestResult, ...]
     error: str | None
+    built_by: str | None = None
 
     @property
     def is_passing_fault(self) -> bool:
@@ -96,6 +99,8 @@ class DbtReport:
         if self.tests:
             passed = sum(test.is_passed for test in self.tests)
             parts.append(f"{passed} of {len(self.tests)} tests passed")
+        if self.built_by is not None:
+            parts.append(f"unchanged since run {self.built_by[:8]} built them")
         return ", ".join(parts)
 
 
@@ -105,6 +110,7 @@ def build_models(
     cutoffs: Sequence[Cutoff],
     data_through: Cutoff,
     run_id: str,
+    step: str | None = None,
 ) -> DbtReport:
     """Build models with their tests.
 
@@ -116,12 +122,19 @@ def build_models(
         What the as-of tables and the features are built for.
     data_through
         The day up to which the data are taken to be complete.
+    step
+        The step of `clv_pipeline.reuse.STEPS` that ``select`` is the whole of: it is built only if
+        something that decides its rows has changed.
     """
     arguments = ["build", "--select", *select]
+    built_by = None
     variables = dbt_project.dbt_variables(settings, cutoffs, data_through, run_id)
     error = None
     try:
-        found = transform.run_dbt(settings, arguments, variables)
+        if step in reuse.STEPS:
+            found, built_by = transform.build_step(settings, step, variables)
+        else:
+            found = transform.run_dbt(settings, arguments, variables)
     except dbt_process.TransformError as failure:
         found, error = failure.results, str(failure)
     built = [
@@ -143,7 +156,7 @@ def build_models(
         for entry in found
         if entry.node.startswith("test.") and entry.status != "skipped"
     )
-    return DbtReport(tuple(models), tuple(tests), error)
+    return DbtReport(tuple(models), tuple(tests), error, built_by)
 
 
 def _look_at(settings: Settings, built: Sequence[dbt_process.NodeResult]) -> list[ModelResult]:

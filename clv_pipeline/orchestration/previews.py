@@ -69,14 +69,15 @@ def plot(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=96, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
     draw(axes)
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    # savefig would draw twice.
+    canvas.print_png(buffer)
     return show_image(buffer.getvalue(), title=title)
 
 

@@ -37,7 +37,7 @@ def draw(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * len(panels), height), dpi=96, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     for place, panel in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), place)
         axes.spines[["top", "right"]].set_visible(False)
@@ -46,7 +46,8 @@ def draw(
         axes.set_axisbelow(True)
         panel(axes)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    # savefig would draw twice.
+    canvas.print_png(buffer)
     return buffer.getvalue()
 
 

@@ -17,6 +17,22 @@ from clv_pipeline.ingest.report import InputReport, LandingReport
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.warehouse import open_warehouse
 
+NO_NUMBER = "amount is no finite number with '{}' before the decimals"
+# Orders of which one is a guest's, one has no amount, and one is taken back.
+ROWS = [
+    ("o1", "anna", "2024-01-05", "10.00"),
+    ("o2", "ben", "2024-01-06 12:30", "20.50"),
+    ("o3", "", "2024-01-07", "3.25"),
+    ("o4", "anna", "2024-01-08", "x"),
+    ("o5", "anna", "2024-01-09", "-10.00"),
+]
+
+
+def header(*further: str) -> tuple[str, ...]:
+    """Name the columns of ``ROWS``."""
+    return ("transaction_id", "user_id", "ts", "amount", *further)
+
+
 HEADER = ("transaction_id", "user_id", "ts", "amount")
 
 

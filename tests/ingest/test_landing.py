@@ -19,15 +19,8 @@ import pytest
 
 from clv_pipeline.ingest.landing import land_input, land_inputs
 from clv_pipeline.ingest.report import LandingError
-from tests.ingest.conftest import Shop, as_csv
+from tests.ingest.conftest import ROWS, Shop, as_csv, header
 
-ROWS = [
-    ("o1", "anna", "2024-01-05", "10.00"),
-    ("o2", "ben", "2024-01-06 12:30", "20.50"),
-    ("o3", "", "2024-01-07", "3.25"),
-    ("o4", "anna", "2024-01-08", "x"),
-    ("o5", "anna", "2024-01-09", "-10.00"),
-]
 LANDED = "SELECT * EXCLUDE (_file_id) FROM raw.transactions ORDER BY ALL"
 
 
@@ -248,91 +241,9 @@ def test_kill_leaves_nothing_half(shop: Shop) -> None:
     assert shop.query("SELECT count(*), sum(amount) FROM raw.transactions") == [(120_000, expected)]
 
 
-def test_required_file_missing_names_where_it_was_looked_for(shop: Shop) -> None:
-    shop.inputs["transactions"]["files"] = ["orders/*.csv"]
-    with pytest.raises(LandingError) as caught:
-        shop.land()
-    assert str(shop.root / "orders/*.csv") in str(caught.value)
-    assert "[inputs.transactions]" in str(caught.value)
-
-
-def test_missing_files_are_said_once_something_was_landed(shop: Shop) -> None:
-    shop.write("a.csv", as_csv(ROWS))
-    shop.inputs["users"] = {"files": ["users.csv"]}
-    report = shop.land()
-    assert "users.csv" in report.warnings[0]
-    (shop.root / "a.csv").unlink()
-    assert "No file of the input 'transactions'" in shop.land().warnings[0]
-
-
-def test_no_transactions_in_the_settings_stops(shop: Shop) -> None:
-    shop.inputs = {}
-    with pytest.raises(LandingError, match=r"no \[inputs\.transactions\]"):
-        shop.land()
-    with pytest.raises(LandingError, match=r"'transaction' is no input.*'transactions'"):
-        shop.land(["transaction"])
-
-
-def test_renamed_column_names_the_nearest(shop: Shop) -> None:
-    shop.write("a.csv", as_csv(ROWS, ("transaction_id", "usr_id", "ts", "amount")))
-    with pytest.raises(LandingError, match=r"a\.csv has no column 'user_id'.*is 'usr_id'"):
-        shop.land()
-    shop.inputs["transactions"]["columns"] = {"user_id": "usr_ids"}
-    with pytest.raises(LandingError, match=r"has no column 'usr_ids'.*is 'usr_id'"):
-        shop.land()
-    shop.inputs["transactions"]["columns"] = {"usr": "usr_id"}
-    with pytest.raises(LandingError, match=r"columns\.usr' is no column of .*'user_id'"):
-        shop.land()
-    shop.inputs["transactions"]["columns"] = {"user_id": "USR_ID"}
-    assert shop.land_transactions().new.count_kept == 4
-
-
-def test_extra_column_goes_on_with_a_warning(shop: Shop) -> None:
-    shop.write("a.csv", as_csv([(*row, "?") for row in ROWS], _header("mood")))
-    report = shop.land_transactions()
-    assert report.warnings == (
-        "a.csv has columns that transactions do not know, which are left out: mood.",
-    )
-    assert shop.query("SELECT kind, message FROM ops.landing_warnings") == [
-        ("extra_column", report.warnings[0])
-    ]
-
-
-def test_optional_column_that_only_earlier_files_had_is_said(shop: Shop) -> None:
-    shop.write("a.csv", as_csv([(*ROWS[0], "web")], _header("channel")))
-    shop.write("b.csv", as_csv([(*ROWS[1], "web")], _header("chanel")))
-    report = shop.land_transactions()
-    assert (
-        "b.csv lacks the column 'channel', which other files of transactions have. "
-        "The nearest name there is 'chanel'."
-    ) in report.warnings
-
-
-def test_further_columns_of_users_become_attributes(shop: Shop) -> None:
-    shop.write("a.csv", as_csv(ROWS))
-    shop.write("users.txt", as_csv([("anna", "gold", 'a"b')], ("user_id", "tier", "note")))
-    shop.inputs["users"] = {"files": ["users.txt"]}
-    report = shop.land().inputs["users"]
-    assert "kept as attributes: tier, note" in report.warnings[0]
-    assert shop.query("SELECT user_id, country, attributes_json FROM raw.users") == [
-        ("anna", None, '{"tier":"gold","note":"a\\"b"}')
-    ]
-
-
-def test_unknown_value_becomes_unknown_with_a_warning(shop: Shop) -> None:
-    rows = [("u", "2024-01-01", kind, "hm") for kind in ("review", "letter", "letter", "")]
-    shop.write("a.csv", as_csv(ROWS))
-    shop.write("texts.txt", as_csv(rows, ("user_id", "ts", "kind", "text")))
-    shop.inputs["texts"] = {"files": ["texts.txt"]}
-    report = shop.land().inputs["texts"]
-    kinds = [kind for (kind,) in shop.query("SELECT kind FROM raw.texts ORDER BY _row_number")]
-    assert kinds == ["review", "unknown", "unknown", "unknown"]
-    assert "'letter' (2 rows)" in report.warnings[0]
-
-
 @pytest.mark.parametrize("form", ["csv", "gz", "parquet", "duckdb"])
 def test_every_form_of_source_gives_the_same_rows(shop: Shop, form: str) -> None:
-    delivered = pa.table(dict(zip(_header(), zip(*ROWS, strict=True), strict=True)))
+    delivered = pa.table(dict(zip(header(), zip(*ROWS, strict=True), strict=True)))
     name = {"csv": "a.csv", "gz": "a.csv.gz", "parquet": "a.parquet", "duckdb": "a.db"}[form]
     if form == "csv":
         shop.write(name, as_csv(ROWS))
@@ -425,7 +336,3 @@ def test_landed_at_is_when_the_caller_says_that_files_came(shop: Shop) -> None:
     shop.write("a.csv", as_csv(ROWS))
     shop.land(received_at=datetime(2024, 2, 1, 3, tzinfo=UTC))
     assert shop.query("SELECT landed_at FROM ops.landed_files") == [(datetime(2024, 2, 1, 3),)]
-
-
-def _header(*further: str) -> tuple[str, ...]:
-    return ("transaction_id", "user_id", "ts", "amount", *further)

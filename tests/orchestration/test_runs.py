@@ -21,6 +21,7 @@ from clv_pipeline.orchestration import commands, ledger, serving
 from clv_pipeline.orchestration.automation import SCORING_JOB
 from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.running import NoCutoffError, RunFailedError
+from clv_pipeline.reuse import forget_steps
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
 from data_quality import gates
@@ -216,6 +217,9 @@ def test_a_run_that_was_killed_is_made_up_for(
     trained: Settings, trained_folder: Path, newest: Cutoff
 ) -> None:
     before = trained.paths.published.resolve()
+    # So that there is something to build, which the run is killed at.
+    forget_steps(trained, ["as_of"])
+    ((first_run,),) = query_warehouse(trained, "SELECT DISTINCT run_id FROM ops.built_steps")
     with subprocess.Popen(
         [CLV, "run", "--cutoff", str(newest)],
         env=environment(trained) | {"PYTHONUNBUFFERED": "1"},
@@ -226,7 +230,7 @@ def test_a_run_that_was_killed_is_made_up_for(
         assert process.stdout is not None
         for line in process.stdout:
             if "staging gate" in line:
-                time.sleep(1)  # dbt builds the as-of tables now
+                time.sleep(1)  # the as-of tables are built now
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert trained.paths.published.resolve() == before
@@ -236,6 +240,9 @@ def test_a_run_that_was_killed_is_made_up_for(
         trained, "SELECT status FROM ops.pipeline_runs ORDER BY started_at DESC LIMIT 2"
     )
     assert statuses == [("succeeded",), ("interrupted",)]
+    built = query_warehouse(trained, "SELECT step, run_id FROM ops.built_steps ORDER BY ALL")
+    assert {step for step, run_id in built if run_id == first_run} == {"staging"}
+    assert {step for step, run_id in built if run_id != first_run} == {"as_of", "features"}
     with dg.DagsterInstance.get() as instance:
         unfinished = [run for run in instance.get_runs() if not run.is_finished]
     assert not unfinished
