@@ -1,10 +1,15 @@
-"""Helpers that several rooms' tests share: fill raw tables from frames, without the landing."""
+"""Helpers that several rooms' tests share: folders built once, raw tables without the landing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from clv_pipeline.datasets import __name__ as datasets_name
 from clv_pipeline.dbt_yaml import SOURCES
@@ -13,6 +18,22 @@ from clv_pipeline.warehouse import open_warehouse, quote_identifier
 
 # What a landed column holds where the frame has no such column.
 RAW_DEFAULTS: dict[str, object] = {"quantity": 1.0, "variable_cost": 0, "_file_id": 1}
+
+
+def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """Build a folder that all workers of a test run share; they may read it, and change copies."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
 
 
 def fill_raw(

@@ -16,17 +16,20 @@ from tests.data_quality.quality_shop import (
     publish_shop,
     write_registry,
 )
+from tests.support import build_once
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean shop, built once; each test spoils a copy."""
-    root = tmp_path_factory.mktemp("shop")
-    settings = make_settings(root)
-    build_shop(settings)
-    write_registry(settings)
-    publish_shop(settings, root / "candidate" / "clv.duckdb")
-    return root
+
+    def build(root: Path) -> None:
+        settings = make_settings(root)
+        build_shop(settings)
+        write_registry(settings)
+        publish_shop(settings, root / "candidate" / "clv.duckdb")
+
+    return build_once(tmp_path_factory, "clean_shop", build)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from clv_pipeline.progress import Progress
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
 from tests.orchestration.support import HOSTILE
+from tests.support import build_once
 
 CDNOW = Path(__file__).resolve().parents[2] / "clv_pipeline" / "datasets" / "cdnow.csv.gz"
 LAST_DAY = date(1998, 6, 30)
@@ -85,10 +86,12 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project with a champion, scored and published as of yesterday."""
     from clv_pipeline.orchestration import commands
 
-    folder = write_project(tmp_path_factory.mktemp("trained") / "project")
-    with commands.hold_runner(load_settings(folder), Progress()) as runner:
-        commands.run(runner, Cutoff(yesterday()), None)
-    return folder
+    def train(folder: Path) -> None:
+        settings = load_settings(write_project(folder / "project"))
+        with commands.hold_runner(settings, Progress()) as runner:
+            commands.run(runner, Cutoff(yesterday()), None)
+
+    return build_once(tmp_path_factory, "trained", train) / "project"
 
 
 @pytest.fixture

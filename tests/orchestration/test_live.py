@@ -113,7 +113,7 @@ def test_the_services_turn_ticks_files_and_backfills_into_runs(
     prepare_environment(trained)
     published = read_published(trained, "customer_clv")["cutoff_date"].iloc[0]
     newest = Cutoff(published.date())
-    days = [str(newest.shift(-k)) for k in (4, 3, 2)]
+    days = [str(newest.shift(-k)) for k in (3, 2)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
