@@ -77,7 +77,7 @@ def plot(
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     buffer = io.BytesIO()
     # savefig would draw twice.
-    canvas.print_png(buffer)
+    canvas.print_png(buffer)  # type: ignore[no-untyped-call]
     return show_image(buffer.getvalue(), title=title)
 
 

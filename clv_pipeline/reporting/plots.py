@@ -47,7 +47,7 @@ def draw(
         panel(axes)
     buffer = io.BytesIO()
     # savefig would draw twice.
-    canvas.print_png(buffer)
+    canvas.print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
