@@ -18,7 +18,14 @@ from clv_pipeline.dbt_yaml import expand_documents, read_documents
 from clv_pipeline.features.registry import Feature, load_features
 from clv_pipeline.features.services import FeatureService, load_services
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract, Field
-from clv_pipeline.settings import Exclusion, InputSettings, Settings, SqlColumn, ValueSettings
+from clv_pipeline.settings import (
+    Exclusion,
+    InputSettings,
+    NetworkSettings,
+    Settings,
+    SqlColumn,
+    ValueSettings,
+)
 from clv_pipeline.warehouse import write_atomically
 
 BEGIN = "<!-- columns: written by `make docs` -->"
@@ -76,6 +83,7 @@ def describe_settings() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             parts += _describe_section(f"[{name}]", field.annotation)
+    parts += _describe_section("[model.networks.<model>]", NetworkSettings)
     parts += _describe_section("[inputs.<input>]", InputSettings)
     parts += _describe_section("[inputs.<input>.columns]: column = { ... }", SqlColumn)
     parts += _describe_section("[[inputs.<input>.exclude]]", Exclusion)
@@ -240,7 +248,8 @@ def _allowed(part: Mapping[str, Any]) -> str:
     kind = part["type"]
     if kind == "array":
         fewest, most = part.get("minItems"), part.get("maxItems")
-        count = f"{fewest} to {most} of " if most else "list of "
+        several = f"{most} of " if fewest == most else f"{fewest} to {most} of "
+        count = several if most else "list of "
         return count + _allowed(part["items"])
     if kind == "object":
         return "table of " + _allowed(part["additionalProperties"])

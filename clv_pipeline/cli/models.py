@@ -22,7 +22,7 @@ from clv_pipeline.timeline import Cutoff
     default="experts",
     show_default=True,
     help="What to search for: experts (of the ensemble), hurdle, tweedie, poisson, squared, "
-    "absolute, median, ziln, gru; or all, which share the time.",
+    "absolute, ziln, gru; or all, which share the time.",
 )
 @click.option(
     "--by",

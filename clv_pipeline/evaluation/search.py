@@ -44,14 +44,15 @@ class SearchResult:
     subject: Subject = EXPERTS
 
     def to_toml(self) -> str:
-        """Return the lines to put under ``[model]`` in clv.toml.
-
-        What is no setting of ``[model]``, a network's own parameters, stands as a comment.
-        """
+        """Return the lines to put under ``[model]`` in clv.toml."""
         lines = ["[model]"]
+        own = {k: v for k, v in self.best.parameters.items() if k not in EXPERTS.space}
         for name, value in self.best.parameters.items():
-            mark = "" if name in EXPERTS.space else f"# {self.subject.name}: "
-            lines.append(f"{mark}{name} = {plain(value)}")
+            if name not in own:
+                lines.append(f"{name} = {plain(value)}")
+        if own:
+            pairs = ", ".join(f"{name} = {plain(value)}" for name, value in own.items())
+            lines.append(f"networks.{self.subject.name} = {{ {pairs} }}")
         if self.left_out:
             names = ", ".join(f'"{name}"' for name in self.left_out)
             lines.append(f"left_out_features = [{names}]")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clv_pipeline.models.panel import Floats, Matrix, Target
+from clv_pipeline.models.season_index import FLAT
 from clv_pipeline.settings import Settings
 
 Files = dict[str, bytes]
@@ -66,6 +67,10 @@ class FitOptions:
         Training sets of so many rows and more are fitted on Spark; 0: none is.
     giant_multiple
         Of the 99.5 % quantile of a label window, above which a label is capped in training.
+    season_index
+        What is known of each month, January first, before the shop says it (``season_index``).
+    networks
+        By neural candidate, those of its own parameters that are set.
     """
 
     horizon_days: int
@@ -79,6 +84,8 @@ class FitOptions:
     max_quantile_rows: int = 20_000
     clusters: int = 6
     giant_multiple: float = 20.0
+    season_index: Sequence[float] = FLAT
+    networks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     neural: bool = False
     distributed_rows: int = 0
 
@@ -97,6 +104,8 @@ class FitOptions:
             clusters=model.clusters,
             neural=model.neural,
             giant_multiple=model.giant_multiple,
+            season_index=model.season_index,
+            networks={n: s.model_dump(exclude_none=True) for n, s in model.networks.items()},
             distributed_rows=settings.engine.spark_learning_rows
             if settings.engine.name == "spark"
             else 0,

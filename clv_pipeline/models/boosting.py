@@ -142,7 +142,6 @@ class BoostedMean:
         "poisson": {"objective": "count:poisson"},
         "squared": {"objective": "reg:squarederror"},
         "absolute": {"objective": "reg:absoluteerror"},
-        "median": {"objective": "reg:quantileerror", "quantile_alpha": 0.5},
     }
 
     def __init__(

@@ -78,15 +78,20 @@ class Candidate:
         """
         if self.make is None:
             raise ValueError(f"'{self.name}' is fitted with the ensemble and not by itself.")
-        given = parameters or {}
+        given = {**options.networks.get(self.name, {}), **(parameters or {})}
         own = {k: plain(v) for k, v in given.items() if not hasattr(options, k)}
         return self.make(with_parameters(options, given), **own)
 
     def present(self, options: FitOptions) -> dict[str, float]:
         """Return the values that the parameters of the space have now."""
         stated = inspect.signature(self.make).parameters if self.make else {}
+        given = options.networks.get(self.name, {})
         return {
-            name: float(getattr(options, name) if hasattr(options, name) else stated[name].default)
+            name: float(
+                getattr(options, name)
+                if hasattr(options, name)
+                else given.get(name, stated[name].default)
+            )
             for name in self.space
         }
 
@@ -156,7 +161,6 @@ CANDIDATES: tuple[Candidate, ...] = (
     Candidate("poisson", OrdersTimesSpend, 14, is_part=True, space=BOOSTING),
     Candidate("squared", _boosted("squared"), 15, is_slow=True, space=BOOSTING),
     Candidate("absolute", _boosted("absolute"), 15, is_slow=True, space=BOOSTING),
-    Candidate("median", _boosted("median"), 15, is_slow=True, space=BOOSTING),
     Candidate(
         "ziln",
         ZILNModel,

@@ -19,6 +19,7 @@ from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.learnable import NotTrainableError, check_labels
 from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError, Target
 from clv_pipeline.models.sampling import customer_part
+from clv_pipeline.models.season_index import SeasonIndex
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff
 
@@ -122,7 +123,7 @@ class Workbench:
         self.histories = histories
         self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
         self._said: dict[tuple[Cutoff, ...], Experts] = {}
-        self._levels: dict[Cutoff, tuple[float, ...]] | None = None
+        self._levels: Levels | None = None
 
     def learnable(self, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:
         """Return feature rows of some cutoffs, and their labels with giants tamed."""
@@ -132,17 +133,17 @@ class Workbench:
     def levels(self, newest: Cutoff) -> Levels:
         """Return the level of every cutoff up to one whose label matured."""
         if self._levels is None:
-            self._levels = {}
+            horizon, giants = self.options.horizon_days, self.options.giant_multiple
+            levels = Levels(horizon, {}, SeasonIndex(tuple(self.options.season_index)))
             for cutoff in self.panel.cutoffs:
                 rows, y = self.learnable([cutoff])
                 if len(rows) and self.histories.at(cutoff) is not None:
                     X = history_matrix(rows)
-                    X = X.with_columns(self.histories.columns(rows, self.options.horizon_days))
-                    found = Levels.measure(
-                        X, y, self.options.horizon_days, self.options.giant_multiple
-                    )
-                    self._levels |= found.known
-        return Levels(self.options.horizon_days, self._levels).through(newest)
+                    X = X.with_columns(self.histories.columns(rows, horizon))
+                    found = Levels.measure(X, y, horizon, giants, levels.index)
+                    levels = replace(found, known={**levels.known, **found.known})
+            self._levels = levels
+        return self._levels.through(newest)
 
     def experts(self, cutoffs: Sequence[Cutoff]) -> FittedExperts:
         """Return the experts fitted on the labels of some cutoffs.

@@ -11,7 +11,7 @@ forecast for the window ahead (``totals``) puts it back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from clv_pipeline.models.boosters import RowLevels
 from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.panel import Floats, Matrix, Target
+from clv_pipeline.models.season_index import NO_SEASON, SeasonIndex, first_day_of
 from clv_pipeline.models.totals import LevelForecast, forecast_level
 from clv_pipeline.timeline import Cutoff
 
@@ -45,14 +46,22 @@ class Levels:
         By cutoff and in the order of ``MEASURED``: logarithm of the ratio of values, logarithm of
         the ratio of orders, shift of the log odds of an order, and logarithm of the ratio of a
         buyer's values.
+    index
+        What the calendar alone says of a window.
     """
 
     horizon_days: int
     known: Mapping[Cutoff, tuple[float, ...]]
+    index: SeasonIndex = NO_SEASON
 
     @classmethod
     def measure(
-        cls, X: Matrix, y: Target, horizon_days: int, giant_multiple: float = np.inf
+        cls,
+        X: Matrix,
+        y: Target,
+        horizon_days: int,
+        giant_multiple: float = np.inf,
+        index: SeasonIndex = NO_SEASON,
     ) -> Self:
         """Measure the levels of whole cutoffs.
 
@@ -67,10 +76,12 @@ class Levels:
             H of the labels.
         giant_multiple
             Expected values of giants are capped as their labels are (``giants``).
+        index
+            Of the months; it learns the shop's first day from the rows.
         """
         known: dict[Cutoff, tuple[float, ...]] = {}
         if FORECAST[0] not in X:
-            return cls(horizon_days, known)
+            return cls(horizon_days, known, index)
         value, chance, orders = (X.column(name) for name in FORECAST)
         for day in np.unique(X.cutoff_date):
             rows = X.cutoff_date == day
@@ -87,12 +98,14 @@ class Levels:
                 _log_ratio(total, (expected * moved).sum()),
             )
             bounded = np.clip(found, -LARGEST_LEVEL, LARGEST_LEVEL) * believed
-            known[_cutoff(day)] = tuple(float(level) for level in bounded)
-        return cls(horizon_days, known)
+            cutoff = _cutoff(day)
+            known[cutoff] = tuple(float(level) for level in bounded)
+            index = index.since(first_day_of(cutoff, float(np.nanmax(X.column("T")[rows]))))
+        return cls(horizon_days, known, index)
 
     def through(self, newest: Cutoff) -> Levels:
         """Return the levels of cutoffs up to one, included."""
-        return Levels(self.horizon_days, {c: k for c, k in self.known.items() if c <= newest})
+        return replace(self, known={c: k for c, k in self.known.items() if c <= newest})
 
     def of_rows(self, cutoff_date: NDArray[np.datetime64]) -> RowLevels:
         """Return the levels of rows by their cutoff; 0 where unknown."""
@@ -112,7 +125,10 @@ class Levels:
         """
         return {
             kind: forecast_level(
-                {c: levels[k] for c, levels in self.known.items()}, target, self.horizon_days
+                {c: levels[k] for c, levels in self.known.items()},
+                target,
+                self.horizon_days,
+                self.index,
             )
             for k, kind in enumerate(KINDS)
         }
@@ -129,13 +145,17 @@ class Levels:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         known = {str(c): list(levels) for c, levels in sorted(self.known.items())}
-        return {"horizon_days": self.horizon_days, "known": known}
+        return {
+            "horizon_days": self.horizon_days,
+            "known": known,
+            "index": self.index.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Read what ``to_dict`` gave."""
         known = {Cutoff.parse(c): tuple(levels) for c, levels in document["known"].items()}
-        return cls(document["horizon_days"], known)
+        return cls(document["horizon_days"], known, SeasonIndex.from_dict(document["index"]))
 
 
 def chance_shift(chance: Floats, count: float) -> float:

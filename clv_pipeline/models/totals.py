@@ -1,11 +1,16 @@
 """The total of the window ahead: what several sources say of its level, weighed by evidence.
 
 The level is the logarithm of the customers' total over buy-till-you-die's. Three sources: that
-buy-till-you-die is right (level 0), that it errs as it usually did (mean over past windows), and
-that it errs as it did over the same window a year before (season, and what the model makes of it).
-Each is weighed by the inverse of its mean squared error over past windows, as it would have been
-forecast then. Overlapping windows are few independent ones, so each source starts from what it
-erred by on other shops.
+buy-till-you-die is right but for the season, that it errs as it usually did (mean over past
+windows) but for the season, and that it errs as it did over the same window a year before (season,
+and what the model makes of it). Each is weighed by the inverse of its mean squared error over past
+windows, as it would have been forecast then. Overlapping windows are few independent ones, so each
+source starts from what it erred by on other shops.
+
+The season of the first two is the index of the window's months, known from other shops
+(``season_index``), times a strength: 1 where nothing is known, drawn to what past windows say of
+this shop by a regression of their levels on the index. A shop against whose own ups and downs the
+index goes is hardly moved by it, and where the year before is known its word counts most.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clv_pipeline.models.season_index import NO_SEASON, SeasonIndex
 from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 # Log errors that each source is known for, and how many windows that knowledge counts as.
@@ -30,6 +36,10 @@ EVIDENCE_WINDOWS = 6
 LARGEST_LEVEL = float(np.log(3.0))
 # Not even the same window a year before was ever nearer on average.
 LEAST_SPREAD = 0.1
+# Of the published season a shop has this much, give or take; beyond the second figure, never.
+STRENGTH, STRENGTH_SPREAD, LARGEST_STRENGTH = 1.0, 0.5, 3.0
+# What a window's level is off, seasons aside: by the shop, and by the luck of one window.
+SHOP_SPREAD, WINDOW_SPREAD = 0.25, 0.1
 
 
 @dataclass(frozen=True)
@@ -58,23 +68,61 @@ class LevelForecast:
 
 
 def level_sources(
-    known: Mapping[Cutoff, float], target: Cutoff, horizon_days: int
+    known: Mapping[Cutoff, float],
+    target: Cutoff,
+    horizon_days: int,
+    index: SeasonIndex = NO_SEASON,
 ) -> dict[str, float]:
     """Return what each source says of the window after ``target``, from windows matured by then."""
     matured = {c: level for c, level in known.items() if c.is_matured(horizon_days, target.day)}
-    found = {"btyd": 0.0}
+    season = {c: index.log_ratio(c, horizon_days) for c in (*matured, target)}
+    strength = season_strength(matured, season, horizon_days)
+    ahead = strength * season[target]
+    found = {"btyd": ahead}
     if not matured:
         return found
     newest = sorted(matured)[-USUAL_WINDOWS:]
-    found["usual"] = float(np.mean([matured[c] for c in newest]))
+    found["usual"] = ahead + float(np.mean([matured[c] - strength * season[c] for c in newest]))
     year_before = target.shift(-YEAR_DAYS)
     if (level := _level_at(matured, year_before)) is not None:
         found["last_year"] = level
     return found
 
 
+def season_strength(
+    levels: Mapping[Cutoff, float], season: Mapping[Cutoff, float], horizon_days: int
+) -> float:
+    """Return how much of the index a shop shows: Bayesian regression of its levels on the index.
+
+    Parameters
+    ----------
+    levels
+        Of past windows.
+    season
+        What the index says of each of them (``SeasonIndex.log_ratio``).
+    horizon_days
+        H of the windows; overlapping ones count as the few independent ones that they are.
+    """
+    if not levels:
+        return STRENGTH
+    days = sorted(levels)
+    said = np.array([season[c] for c in days])
+    came = np.array([levels[c] for c in days])
+    precision = _independent(days, horizon_days) / len(days) / WINDOW_SPREAD**2
+    design = np.column_stack([np.ones(len(days)), said])
+    prior = np.diag([1 / SHOP_SPREAD**2, 1 / STRENGTH_SPREAD**2])
+    towards = np.array([0.0, STRENGTH / STRENGTH_SPREAD**2])
+    found = np.linalg.solve(
+        prior + precision * design.T @ design, towards + precision * design.T @ came
+    )
+    return float(np.clip(found[1], 0.0, LARGEST_STRENGTH))
+
+
 def forecast_level(
-    known: Mapping[Cutoff, float], target: Cutoff, horizon_days: int
+    known: Mapping[Cutoff, float],
+    target: Cutoff,
+    horizon_days: int,
+    index: SeasonIndex = NO_SEASON,
 ) -> LevelForecast:
     """Forecast the level of the window after ``target``.
 
@@ -86,12 +134,14 @@ def forecast_level(
         The cutoff that is predicted.
     horizon_days
         H of the windows.
+    index
+        What the calendar alone says of a window.
     """
-    sources = level_sources(known, target, horizon_days)
+    sources = level_sources(known, target, horizon_days, index)
     past = sorted(c for c in known if c.is_matured(horizon_days, target.day))[-EVIDENCE_WINDOWS:]
     errors: dict[str, list[float]] = {name: [] for name in sources}
     for cutoff in past:
-        for name, level in level_sources(known, cutoff, horizon_days).items():
+        for name, level in level_sources(known, cutoff, horizon_days, index).items():
             if name in errors:
                 errors[name].append(level - known[cutoff])
     squares = {
@@ -130,8 +180,12 @@ def _believed_square(
 ) -> float:
     if not errors:
         return prior**2
-    # Windows that overlap say the same thing again.
-    span = (past[-1].day - past[0].day).days
-    independent = min(1.0 + span / horizon_days, len(errors))
+    independent = min(_independent(past, horizon_days), len(errors))
     square = float(np.mean(np.square(errors)))
     return (PRIOR_WINDOWS * prior**2 + independent * square) / (PRIOR_WINDOWS + independent)
+
+
+def _independent(past: list[Cutoff], horizon_days: int) -> float:
+    """Count windows; those that overlap say the same thing again."""
+    span = (past[-1].day - past[0].day).days
+    return min(1.0 + span / horizon_days, len(past))

@@ -140,6 +140,22 @@ class CadenceSettings(Section):
         return self
 
 
+# Retail e-commerce in the United States, not adjusted for season: U.S. Census Bureau, Quarterly
+# Retail E-Commerce Sales (series ECOMNSA), 2010 to 2019. Each quarter over its centred mean of four
+# (geometric mean of ten years, standard deviation .014 at most). In millions of dollars the first
+# and the last year were 37,059 38,467 40,075 54,320 and 127,888 138,956 145,474 185,700.
+QUARTERS = (0.929, 0.939, 0.928, 1.204)
+RETAIL_SEASON = tuple(index for index in QUARTERS for _ in range(3))
+
+
+class NetworkSettings(Section):
+    """How one neural model is fitted; what is unset is its own choice."""
+
+    epochs: int | None = Field(default=None, ge=1, le=1_000, description="Passes over the data.")
+    width: int | None = Field(default=None, ge=2, le=1_024, description="Of each hidden layer.")
+    step: float | None = Field(default=None, gt=0, le=1, description="Adam's step length.")
+
+
 class ModelSettings(Section):
     """How models are fitted."""
 
@@ -164,6 +180,11 @@ class ModelSettings(Section):
         default=False,
         description="Compare neural models, too. They need PyTorch: the extra `neural`.",
     )
+    networks: dict[Literal["ziln", "gru"], NetworkSettings] = Field(
+        default={},
+        description="By neural model, as `clv tune --candidate ziln` finds them: "
+        "`networks.ziln = { epochs = 40, width = 64, step = 0.001 }`.",
+    )
     left_out_features: tuple[str, ...] = Field(
         default=(), description="Features that models do not read, as `clv tune` may propose."
     )
@@ -172,6 +193,14 @@ class ModelSettings(Section):
         ge=1,
         description="Labels above so many times the 99.5 % quantile of their window count as that "
         "much in training. Predictions are never cut.",
+    )
+    season_index: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=RETAIL_SEASON,
+        min_length=12,
+        max_length=12,
+        description="How strong each month is thought to be, January first, until the shop's own "
+        "history says it. The default is online retail's, by the U.S. Census Bureau (2010-2019); "
+        "twelve equal figures turn it off.",
     )
 
 

@@ -54,10 +54,9 @@ def test_boosted_means_find_the_mean(objective):
     assert model.predict(X).sum() == pytest.approx((chance * mean).sum(), rel=0.06)
 
 
-@pytest.mark.parametrize("objective", ["absolute", "median"])
-def test_boosted_medians_lie_below_the_mean_of_a_skewed_value(objective):
+def test_boosted_medians_lie_below_the_mean_of_a_skewed_value():
     X, y, chance, mean = shop()
-    found = BoostedMean(OPTIONS, objective).fit(X, y).predict(X)
+    found = BoostedMean(OPTIONS, "absolute").fit(X, y).predict(X)
     assert found.sum() < 0.95 * (chance * mean).sum()
     # The median has the least absolute error; the true mean has more.
     assert np.abs(found - y.value).mean() < 0.97 * np.abs(chance * mean - y.value).mean()

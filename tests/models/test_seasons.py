@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.ensemble import HorizonModel, LevelZero
 from clv_pipeline.models.panel import Matrix, Target
+from clv_pipeline.models.season_index import SeasonIndex
 from clv_pipeline.models.seasons import Levels, chance_shift, log_odds, shift_chance
-from clv_pipeline.models.totals import forecast_level, level_sources
+from clv_pipeline.models.totals import forecast_level, level_sources, season_strength
+from clv_pipeline.settings.sections import RETAIL_SEASON
 from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 START = Cutoff.parse("2021-06-30")
@@ -154,3 +158,55 @@ def test_the_year_before_is_its_own_window_or_between_its_neighbours():
     assert level_sources({ago.shift(15): 0.5}, target, 30)["last_year"] == 0.5
     for far in ({ago.shift(-40): 0.5}, {ago.shift(-90): 0.5, ago.shift(90): 0.5}):
         assert "last_year" not in level_sources(far, target, 30)
+
+
+def autumn(cutoff, first_day):
+    """What the default index says of the 90 days after a cutoff, of a shop that began on a day."""
+    return SeasonIndex(RETAIL_SEASON, first_day).log_ratio(cutoff, 90)
+
+
+def test_a_window_is_held_against_the_days_that_the_shop_knows():
+    end_of_september = Cutoff.parse("2021-09-30")
+    # January to September are the quiet quarters; a year has every quarter once.
+    young = autumn(end_of_september, date(2021, 1, 1))
+    old = autumn(end_of_september, date(2015, 1, 1))
+    assert young == pytest.approx(np.log(1.204 / np.mean([0.929, 0.939, 0.928])), abs=0.01)
+    assert old == pytest.approx(np.log(1.204), abs=0.01)
+    assert autumn(Cutoff.parse("2021-12-31"), date(2021, 10, 1)) < -0.2
+    assert SeasonIndex((2.0,) * 12).log_ratio(end_of_september, 90) == 0.0
+    index = SeasonIndex(RETAIL_SEASON).since(date(2021, 3, 1)).since(date(2021, 5, 1))
+    assert index.first_day == date(2021, 3, 1)
+    assert SeasonIndex.from_dict(index.to_dict()) == index
+
+
+def test_a_shop_without_a_year_is_given_the_season_of_others():
+    first_day = date(2021, 1, 1)
+    index = SeasonIndex(RETAIL_SEASON, first_day)
+    target = Cutoff.parse("2021-09-30")
+    quiet = {target.shift(-30 * k): 0.02 for k in range(3, 7)}
+    found = forecast_level(quiet, target, 90, index)
+    assert found.level == pytest.approx(autumn(target, first_day) + 0.02, abs=0.04)
+    assert forecast_level(quiet, target, 90).level < 0.03
+    # It is not told anything by windows that had not matured.
+    assert forecast_level(quiet | {target.shift(-30): 9.0}, target, 90, index) == found
+
+
+def test_a_shop_against_the_season_of_others_is_hardly_pulled():
+    first_day = date(2019, 1, 1)
+    target = Cutoff.parse("2021-09-30")
+    days = [target.shift(-30 * k) for k in range(4, 14)]
+    said = {c: autumn(c, first_day) for c in days}
+    against = {c: -said[c] for c in days}
+    assert season_strength({}, {}, 90) == 1.0
+    assert season_strength(said, said, 90) == pytest.approx(1.0, abs=0.05)
+    assert season_strength(against, said, 90) < 0.4
+    louder = {c: 3 * said[c] for c in days}
+    assert season_strength(louder, said, 90) > 1.5
+
+
+def test_the_year_before_takes_over_from_the_season_of_others():
+    first_day = date(2019, 1, 1)
+    target = Cutoff.parse("2021-09-30")
+    flat = {target.shift(-30 * k): 0.0 for k in range(3, 20)}
+    found = forecast_level(flat, target, 90, SeasonIndex(RETAIL_SEASON, first_day))
+    assert found.knows_season and abs(found.level) < 0.03
