@@ -38,13 +38,17 @@ class SeasonIndex:
         earliest = first_day if self.first_day is None else min(first_day, self.first_day)
         return SeasonIndex(self.monthly, earliest)
 
+    def days_known(self, cutoff: Cutoff) -> int:
+        """Count the shop's days up to a cutoff, from one day to a year."""
+        if self.first_day is None:
+            return YEAR_DAYS
+        return int(np.clip((cutoff.day - self.first_day).days + 1, 1, YEAR_DAYS))
+
     def log_ratio(self, cutoff: Cutoff, horizon_days: int) -> float:
         """Return the logarithm of a window's mean index over that of the days up to the cutoff."""
         if len(set(self.monthly)) == 1:
             return 0.0
-        known = YEAR_DAYS
-        if self.first_day is not None:
-            known = int(np.clip((cutoff.day - self.first_day).days + 1, 1, YEAR_DAYS))
+        known = self.days_known(cutoff)
         ahead = self._mean(cutoff.shift(1).day, horizon_days)
         behind = self._mean(cutoff.shift(1 - known).day, known)
         return float(np.log(ahead / behind))

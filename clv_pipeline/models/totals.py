@@ -25,8 +25,10 @@ from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 # Log errors that each source is known for, and how many windows that knowledge counts as.
 # Measured over 1,600 windows of 30 to 273 days of two real and three simulated shops.
-PRIOR_ERROR = {"btyd": 0.25, "usual": 0.4, "last_year": 0.08}
+PRIOR_ERROR = {"btyd": 0.2, "usual": 0.4, "last_year": 0.08}
 PRIOR_WINDOWS = 4.0
+# A year before, a shop of fewer days was another one: all of its customers were new.
+GROWN_DAYS, YOUNG_ERROR = 180, 0.2
 # Between two windows so far apart at most the year before is interpolated; a lone one may start so
 # many days off.
 SEASON_GAP_DAYS = 45
@@ -145,7 +147,7 @@ def forecast_level(
             if name in errors:
                 errors[name].append(level - known[cutoff])
     squares = {
-        name: _believed_square(PRIOR_ERROR[name], found, past, horizon_days)
+        name: _believed_square(_prior_error(name, target, index), found, past, horizon_days)
         for name, found in errors.items()
     }
     total = sum(1 / square for square in squares.values())
@@ -173,6 +175,12 @@ def _level_at(known: Mapping[Cutoff, float], target: Cutoff) -> float | None:
     if nearest is None or abs((nearest.day - target.day).days) > NEAREST_SEASON_DAYS:
         return None
     return known[nearest]
+
+
+def _prior_error(source: str, target: Cutoff, index: SeasonIndex) -> float:
+    if source == "last_year" and index.days_known(target.shift(-YEAR_DAYS)) < GROWN_DAYS:
+        return YOUNG_ERROR
+    return PRIOR_ERROR[source]
 
 
 def _believed_square(
