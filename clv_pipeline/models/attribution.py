@@ -73,12 +73,14 @@ def mix(
     parts: Mapping[str, Parts],
     weights: Mapping[str, Floats],
     usual: Mapping[str, float],
+    total: Floats,
     shares: Callable[[Floats], Floats],
 ) -> Parts:
     """Add up quantities that each row weighs in its own way; the base keeps the usual weights.
 
-    That a row's weights are not the usual ones moves what it starts from. The difference is spread
-    over the row's effects, so that base and effects add up to the row's own weighted sum.
+    That a row's weights are not the usual ones moves what it starts from, and a mean that is no sum
+    lies below the sum. The difference is spread over the row's effects, so that base and effects
+    add up to the row's own total.
 
     Parameters
     ----------
@@ -88,13 +90,15 @@ def mix(
         By name, shape (n,).
     usual
         By name, the weights of the reference customer.
+    total
+        What each row adds up to, shape (n,).
     shares
         From effects to the shares in which a remainder is spread over them, shape (n, concepts).
     """
     base = sum(usual[name] * parts[name].base for name in weights)
     effects = sum(weights[name][:, None] * parts[name].effects for name in weights)
-    moved = sum((weights[name] - usual[name]) * parts[name].base for name in weights)
-    found, shift = np.asarray(effects, dtype=np.float64), np.asarray(moved, dtype=np.float64)
+    found = np.asarray(effects, dtype=np.float64)
+    shift = total - base - found.sum(axis=1)
     return Parts(float(base), found + shift[:, None] * shares(found))
 
 

@@ -19,6 +19,8 @@ UNBOUNDED = ("btyd", "hurdle")
 # From one quantile of the value to the other, giants' weights take over.
 GIANTS_FROM, GIANTS_TO = 0.98, 0.998
 FEWEST_OF_GIANTS = 500
+# An expert's word counts as at least this share of the weighted sum.
+LEAST_WORD = 0.05
 
 
 class Blend:
@@ -72,7 +74,11 @@ class Blend:
 
 
 class ClusterBlend:
-    """Weights of the experts by cluster of behaviour, and for giants.
+    """The mean of the experts on the log scale, by cluster of behaviour, and for giants.
+
+    Experts differ by factors among those who hardly buy any more, where a weighted sum is what the
+    highest of them says: buy-till-you-die and counts keep a little hope for everybody. The
+    logarithm gives each its weight; a factor then makes up for what such means lack in all.
 
     A cluster's own best point is drawn towards the shop's, the more so the fewer of its customers
     bought, and then both towards equal weights, as in ``Blend``. The highest values are blended of
@@ -93,6 +99,8 @@ class ClusterBlend:
     giants_
         Logarithms of the values between which giants' weights take over, and these weights; None
         without an expert that goes beyond leaves, or with few customers.
+    scale_
+        The weighted sum over the mean on the log scale, in all.
     """
 
     def __init__(self, steps: int = 10, shrinkage: float = 0.75) -> None:
@@ -136,6 +144,10 @@ class ClusterBlend:
             low, high = (float(np.quantile(size, q)) for q in (GIANTS_FROM, GIANTS_TO))
             if high > low:
                 self.giants_ = (low, high, dict.fromkeys(unbounded, 1 / len(unbounded)))
+        self.scale_ = 1.0
+        sums, means = self._weighted(experts, cluster).sum(), self.predict(experts, cluster).sum()
+        if means > 0:
+            self.scale_ = float(sums / means)
         return self
 
     @classmethod
@@ -143,6 +155,7 @@ class ClusterBlend:
         """Return a blend of the same known weights for everyone."""
         blend = cls()
         blend.weights_, blend.by_cluster_, blend.giants_ = dict(weights), [], None
+        blend.scale_ = 1.0
         return blend
 
     def row_weights(
@@ -162,7 +175,16 @@ class ClusterBlend:
         return found
 
     def predict(self, experts: Mapping[str, Floats], cluster: NDArray[np.int64]) -> Floats:
-        """Return the weighted sum, each row by its own weights."""
+        """Return the mean on the log scale, each row by its own weights; 0 where all say 0."""
+        weights, sums = self.row_weights(experts, cluster), self._weighted(experts, cluster)
+        least = np.maximum(LEAST_WORD * sums, 1e-12)
+        logarithms = [
+            weights[name] * np.log(np.maximum(experts[name], least)) for name in sorted(weights)
+        ]
+        found = np.where(sums > 0, np.exp(np.sum(logarithms, axis=0)), 0.0) * self.scale_
+        return np.asarray(found, dtype=np.float64)
+
+    def _weighted(self, experts: Mapping[str, Floats], cluster: NDArray[np.int64]) -> Floats:
         weights = self.row_weights(experts, cluster)
         parts = [weights[name] * experts[name] for name in sorted(weights)]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
@@ -173,6 +195,7 @@ class ClusterBlend:
             "weights": self.weights_,
             "by_cluster": self.by_cluster_,
             "giants": list(self.giants_) if self.giants_ else None,
+            "scale": self.scale_,
         }
 
     @classmethod
@@ -180,6 +203,7 @@ class ClusterBlend:
         """Read what ``to_dict`` gave."""
         blend = cls.given(document["weights"])
         blend.by_cluster_ = [dict(weights) for weights in document["by_cluster"]]
+        blend.scale_ = document["scale"]
         if document["giants"]:
             low, high, weights = document["giants"]
             blend.giants_ = (low, high, dict(weights))

@@ -28,8 +28,6 @@ from clv_pipeline.models.boosting import (
 )
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.coherence import hurdle_variance
-from clv_pipeline.models.deciles import DecileCalibration
-from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.intervals import (
     INTERVALS,
@@ -195,8 +193,6 @@ class HorizonModel:
         Experts refitted on every training row.
     value_blend_, probability_blend_, orders_blend_
         Learned on rows that their experts had not seen; the first by cluster.
-    deciles_
-        What the blended value is calibrated by.
     levels_
         Of past windows, from which the level of the window ahead is forecast.
     has_value_level_
@@ -243,10 +239,6 @@ class HorizonModel:
         usual = unseen_target.value * np.exp(-season.value)
         count = len(level_zero.clusters_.centroids_)
         self.value_blend_ = ClusterBlend().fit(unseen.value, usual, unseen.cluster, count)
-        blended = self.value_blend_.predict(unseen.value, unseen.cluster)
-        # What is expected of a giant is capped as labels are, or it would be the shop's total.
-        capped = cap_giants(blended, self.options.giant_multiple)
-        self.deciles_ = DecileCalibration().fit(capped, usual)
         self.probability_blend_ = Blend().fit(
             {name: shift_chance(p, season.chance) for name, p in unseen.probability.items()},
             unseen_target.has_purchase.astype(np.float64),
@@ -271,7 +263,6 @@ class HorizonModel:
         """Let one expert's value serve instead of the blend; ``btyd`` as it is, without a level."""
         self.has_value_level_ = name != "btyd"
         self.value_blend_ = ClusterBlend.given({name.removesuffix(SEASONAL): 1.0})
-        self.deciles_ = DecileCalibration()
 
     def value_factor(self, cutoff_date: NDArray[np.datetime64]) -> Floats:
         """Return what the blended value is multiplied by at each row's cutoff."""
@@ -302,9 +293,7 @@ class HorizonModel:
         _, orders, chance = self.levels_.forecast_rows(experts.cutoff_date)
         probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
         return {
-            "value": self.deciles_.predict(
-                self.value_blend_.predict(experts.value, experts.cluster)
-            )
+            "value": self.value_blend_.predict(experts.value, experts.cluster)
             * self.value_factor(experts.cutoff_date),
             "probability": shift_chance(probability, chance),
             "orders": self.orders_blend_.predict(experts.orders) * np.exp(orders),
@@ -319,7 +308,6 @@ class HorizonModel:
         document = {
             "options": vars(self.options),
             "value": self.value_blend_.to_dict(),
-            "deciles": self.deciles_.to_dict(),
             "probability": self.probability_blend_.weights_,
             "orders": self.orders_blend_.weights_,
             "bounds": self.bounds_.to_dict(),
@@ -336,7 +324,6 @@ class HorizonModel:
         document = load_json(files["model.json"])
         model = cls(FitOptions(**document["options"]))
         model.value_blend_ = ClusterBlend.from_dict(document["value"])
-        model.deciles_ = DecileCalibration.from_dict(document["deciles"])
         model.probability_blend_ = Blend.given(document["probability"])
         model.orders_blend_ = Blend.given(document["orders"])
         model.bounds_ = ConformalBounds.from_dict(document["bounds"])

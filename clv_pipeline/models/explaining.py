@@ -230,9 +230,9 @@ class Explainer:
         )
         blend = fitted.model_.value_blend_
         said = {name: parts.total for name, parts in experts.items()}
-        weights = blend.row_weights(said, level_zero.clusters_.predict(X))
-        mixed = mix(experts, weights, blend.weights_, _sizes_as_shares)
-        found = mixed.through(fitted.model_.deciles_.predict)
+        cluster = level_zero.clusters_.predict(X)
+        weights, total = blend.row_weights(said, cluster), blend.predict(said, cluster)
+        found = mix(experts, weights, blend.weights_, total, _sizes_as_shares)
         # The rows are of one cutoff, so the season is one factor.
         season = fitted.model_.value_factor(X.cutoff_date)
         return found.times(float(season[0])) if len(X) else found

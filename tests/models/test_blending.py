@@ -1,14 +1,11 @@
-"""Weights by cluster and for giants, and the calibration of deciles, on made-up customers."""
+"""Weights by cluster and for giants, on made-up customers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from clv_pipeline.models.blending import HALF_BELIEVED, ClusterBlend
-from clv_pipeline.models.deciles import LEAST_SLOPE, DecileCalibration
+from clv_pipeline.models.blending import HALF_BELIEVED, LEAST_WORD, ClusterBlend
 from clv_pipeline.models.intervals import pool_residuals
 
 
@@ -65,7 +62,7 @@ def test_giants_are_left_to_those_who_go_beyond_leaves():
     usual = np.argsort(value)[:4000]
     np.testing.assert_allclose(weights["tweedie"][usual], 0.25)
     found = blend.predict(experts, cluster)
-    np.testing.assert_allclose(found[top], value[top])
+    np.testing.assert_allclose(found[top], blend.scale_ * value[top])
     # Without an expert that starts from buy-till-you-die there is nobody to leave them to.
     del experts["btyd"]
     assert ClusterBlend().fit(experts, actual, cluster, 1).giants_ is None
@@ -84,56 +81,22 @@ def test_a_blend_survives_saving_and_does_not_depend_on_the_order_of_rows():
     assert blend.giants_ is not None
 
 
-def test_deciles_that_were_missed_are_put_right_and_the_total_is_kept():
+def test_one_expert_who_hopes_for_everybody_does_not_lift_the_lowest():
     rng = np.random.default_rng(3)
-    truth = rng.gamma(0.7, 40.0, 40_000)
-    actual = rng.poisson(truth).astype(float)
-    # Small values are predicted too high, large ones too low.
-    predicted = 6.0 * truth**0.6
-    found = DecileCalibration().fit(predicted, actual).predict(predicted)
-    assert found.sum() == pytest.approx(predicted.sum())
-
-    def missed(values):
-        parts = np.array_split(np.argsort(values), 10)
-        level = actual.sum() / values.sum()
-        return np.mean([abs(values[p].sum() * level / actual[p].sum() - 1) for p in parts])
-
-    assert missed(found) < 0.25 * missed(predicted)
-    np.testing.assert_array_equal(np.argsort(found, kind="stable"), np.argsort(predicted))
-    # The largest keep their distances.
-    top = np.argsort(predicted)[-100:]
-    ratio = found[top] / predicted[top]
-    np.testing.assert_allclose(ratio, ratio[0])
-
-
-def test_one_giant_does_not_bend_the_deciles_nor_do_a_handful():
-    rng = np.random.default_rng(4)
-    predicted = rng.gamma(0.7, 40.0, 2000)
-    actual = np.where(rng.uniform(size=2000) < 0.3, predicted / 0.3, 0.0)
-    calm = DecileCalibration().fit(predicted, actual)
-    actual[np.argmin(predicted)] = 1e7
-    wild = DecileCalibration().fit(predicted, actual)
-    # Its own decile rises a little; the others stay within a few percent of where they were.
-    assert np.exp(wild.factors_).max() < 2.0
-    assert np.abs(wild.factors_[1:] - calm.factors_[1:]).max() < 0.1
-    assert np.exp(np.abs(calm.factors_)).max() < 1.5
-    few = DecileCalibration().fit(predicted[:50], actual[:50])
-    np.testing.assert_array_equal(few.predict(predicted), predicted)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.2, 3.0), st.floats(0.01, 0.9))
-def test_a_calibrated_value_rises_with_the_prediction(seed, spread, chance):
-    rng = np.random.default_rng(seed)
-    predicted = np.exp(rng.normal(0, spread, 600))
-    actual = np.where(rng.uniform(size=600) < chance, rng.exponential(1.0, 600), 0.0)
-    model = DecileCalibration().fit(predicted, actual)
-    grid = np.exp(np.linspace(-12, 12, 500))
-    slope = np.diff(np.log(model.predict(grid))) / np.diff(np.log(grid))
-    assert (slope >= LEAST_SLOPE - 1e-6).all()
-    assert model.predict(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
-    again = DecileCalibration.from_dict(model.to_dict())
-    np.testing.assert_array_equal(again.predict(grid), model.predict(grid))
+    truth = np.exp(rng.normal(0, 2.5, 20_000))
+    hopeful = np.maximum(truth, 0.3)
+    experts = {"tweedie": truth, "poisson": hopeful}
+    cluster = np.zeros(len(truth), dtype=np.int64)
+    blend = ClusterBlend(shrinkage=1.0).fit(experts, truth, cluster, 1)
+    found = blend.predict(experts, cluster)
+    assert found.sum() == pytest.approx(0.5 * (truth + hopeful).sum())
+    lowest = np.argsort(truth)[:2000]
+    assert found[lowest].mean() < 0.7 * (0.5 * (truth + hopeful)[lowest]).mean()
+    # A word of nothing is not believed altogether, and nothing stays nothing.
+    silent = {"tweedie": np.array([0.0, 0.0, 1.0]), "poisson": np.array([1.0, 0.0, 1.0])}
+    low, none, same = blend.predict(silent, cluster[:3]) / blend.scale_
+    assert none == 0.0 and same == pytest.approx(1.0)
+    assert low == pytest.approx(np.sqrt(1.0 * LEAST_WORD * 0.5))
 
 
 def test_pooled_residuals_know_no_level():
