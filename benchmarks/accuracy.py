@@ -11,23 +11,24 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmarks.accuracy_shops import CASES, features_at, labels_at, make_panel, read_days
 from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.blending import ClusterBlend
 from clv_pipeline.models.clv import CLVModel
-from clv_pipeline.models.deciles import DecileCalibration
 from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
+from clv_pipeline.models.season_index import FLAT
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.planning import learned_horizons, plan_horizon, required_cutoffs
 from clv_pipeline.settings import Settings, build_settings
@@ -43,20 +44,6 @@ MEASURES = (
     "auc",
 )
 CAP = 0.995
-KEPT = """
-What changes no figure beyond two standard errors is kept for a reason of its own, or not at all:
-
-- K-means and the clusters' weights: where clusters are alike, their weights are the shop's, at no
-  further fit. A shop of two kinds of customers is blended better by them
-  (`tests/models/test_blending.py`).
-- Calibrated deciles: they lower the squared error a little, and right a shape that was missed on
-  the newest unseen rows (the same test).
-- The cap on labels at twenty times the high quantile: real giants do not reach it. It is there for
-  one order of ten million (`tests/models/test_giants.py`). Capping at the 99.5 % quantile itself is
-  what costs squared error.
-- The same season's cutoffs: on them the level of the year before is measured, which the row
-  "without levels and season" holds; the row of theirs leaves them out of training alone.
-"""
 RESULTS = Path(__file__).parent / "results" / "accuracy.md"
 
 
@@ -72,10 +59,18 @@ class _NoLevels(Workbench):
         return Levels(self.options.horizon_days, {})
 
 
+class _Sum(ClusterBlend):
+    def predict(self, experts: Mapping[str, Floats], cluster: NDArray[np.int64]) -> Floats:
+        """Return the weighted sum, as blends usually are."""
+        return self._weighted(experts, cluster)
+
+
 def _equal(blend: ClusterBlend, names: Collection[str]) -> ClusterBlend:
     """Return a blend of equal weights of some experts, in the place of one that was learned."""
     known = [name for name in blend.weights_ if name in names]
-    return ClusterBlend.given(dict.fromkeys(known, 1 / len(known)))
+    other = ClusterBlend.given(dict.fromkeys(known, 1 / len(known)))
+    other.scale_ = blend.scale_
+    return other
 
 
 class _Case:
@@ -105,6 +100,7 @@ class _Case:
         giants: float | None = None,
         count: int | None = None,
         same_season: bool = True,
+        season_index: Sequence[float] | None = None,
     ) -> CLVModel:
         """Fit the ensemble as training does; without the choice of a simpler model."""
         panel, histories = panel or self.panel, histories or self.histories
@@ -117,6 +113,7 @@ class _Case:
             options,
             clusters=clusters or options.clusters,
             giant_multiple=giants or options.giant_multiple,
+            season_index=season_index or options.season_index,
         )
         plan = plan_horizon(self.settings, self.as_of, horizon, self.first_day)
         training, blend = plan.training, plan.blend
@@ -168,7 +165,7 @@ class _Case:
         yield "ensemble", *self.answer(model)
         fitted = model.fitted_[self.learned[0]]
         served = fitted.model_
-        blend, deciles = served.value_blend_, served.deciles_
+        blend = served.value_blend_
         names = {
             "btyd_seasonal": "the same, season-adjusted",
             "hurdle": "XGBoost hurdle",
@@ -178,22 +175,20 @@ class _Case:
         for part, name in names.items():
             served.serve(part)
             yield name, self.answer(model)[0], None
-        everyone = ClusterBlend.given(blend.weights_)
-        everyone.giants_ = blend.giants_
-        few = ClusterBlend.given(blend.weights_)
-        few.by_cluster_ = blend.by_cluster_
+        everyone = ClusterBlend.from_dict({**blend.to_dict(), "by_cluster": []})
+        few = ClusterBlend.from_dict({**blend.to_dict(), "giants": None})
         blends = {
+            "summed, not averaged on the log scale": _Sum.from_dict(blend.to_dict()),
             "with equal weights": _equal(blend, blend.weights_),
             "without clusters' weights": everyone,
             "without giants' weights": few,
             "Tweedie without hurdle": _equal(blend, {"btyd", "tweedie"}),
             "hurdle without Tweedie": _equal(blend, {"btyd", "hurdle"}),
+            "without orders times spend": _equal(blend, {"btyd", "hurdle", "tweedie"}),
         }
         for name, other in blends.items():
-            served.value_blend_, served.deciles_ = other, deciles
+            served.value_blend_ = other
             yield f"- {name}", self.answer(model)[0], None
-        served.value_blend_, served.deciles_ = blend, DecileCalibration()
-        yield "- without calibrated deciles", self.answer(model)[0], None
 
     def ablations(self) -> Iterator[tuple[str, Floats, Floats | None]]:
         """Fit and ask the ensemble with one step left out at a time."""
@@ -203,6 +198,7 @@ class _Case:
             "without buy-till-you-die": lambda: self.fit(histories=without),
             "newest cutoff alone": lambda: self.fit(count=1),
             "without last year's cutoffs": lambda: self.fit(same_season=False),
+            "without the season of other shops": lambda: self.fit(season_index=FLAT),
             "without levels and season": lambda: self.fit(bench=_NoLevels),
             "labels capped at 99.5 %": lambda: self.fit(panel=self.capped()),
             "labels never capped": lambda: self.fit(giants=np.inf),
