@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
@@ -28,7 +28,7 @@ from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
-from clv_pipeline.models.season_index import FLAT
+from clv_pipeline.models.season_index import NO_SEASON
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.planning import learned_horizons, plan_horizon, required_cutoffs
 from clv_pipeline.settings import Settings, build_settings
@@ -100,7 +100,6 @@ class _Case:
         giants: float | None = None,
         count: int | None = None,
         same_season: bool = True,
-        season_index: Sequence[float] | None = None,
     ) -> CLVModel:
         """Fit the ensemble as training does; without the choice of a simpler model."""
         panel, histories = panel or self.panel, histories or self.histories
@@ -113,7 +112,6 @@ class _Case:
             options,
             clusters=clusters or options.clusters,
             giant_multiple=giants or options.giant_multiple,
-            season_index=season_index or options.season_index,
         )
         plan = plan_horizon(self.settings, self.as_of, horizon, self.first_day)
         training, blend = plan.training, plan.blend
@@ -189,6 +187,10 @@ class _Case:
         for name, other in blends.items():
             served.value_blend_ = other
             yield f"- {name}", self.answer(model)[0], None
+        served.value_blend_ = blend
+        index = NO_SEASON.since(self.first_day)
+        served.levels_ = replace(served.levels_, index=index)
+        yield "- without the season of other shops", *self.answer(model)
 
     def ablations(self) -> Iterator[tuple[str, Floats, Floats | None]]:
         """Fit and ask the ensemble with one step left out at a time."""
@@ -198,7 +200,6 @@ class _Case:
             "without buy-till-you-die": lambda: self.fit(histories=without),
             "newest cutoff alone": lambda: self.fit(count=1),
             "without last year's cutoffs": lambda: self.fit(same_season=False),
-            "without the season of other shops": lambda: self.fit(season_index=FLAT),
             "without levels and season": lambda: self.fit(bench=_NoLevels),
             "labels capped at 99.5 %": lambda: self.fit(panel=self.capped()),
             "labels never capped": lambda: self.fit(giants=np.inf),

@@ -130,13 +130,17 @@ class CLVModel:
 
         The mean of the buy-till-you-die value and of the shorter horizon's value times that
         customer's ratio of buy-till-you-die values over the two horizons; likewise orders, and
-        the hazard of an order.
+        the hazard of an order. Values follow the season of the longer window.
         """
         shorter = self.bridged_[horizon]
         learned = self._answer(rows, shorter)
         X = history_matrix(rows)
         near, far = (history.for_horizon(h).forecast(X) for h in (shorter, horizon))
-        value = 0.5 * (far["btyd_value"] + learned["value"] * _growth(near, far, "btyd_value"))
+        model = self.fitted_[shorter].model_
+        season = model.season_factor(X.cutoff_date, horizon)
+        grown = learned["value"] * _growth(near, far, "btyd_value")
+        grown /= model.season_factor(X.cutoff_date, shorter)
+        value = 0.5 * (far["btyd_value"] + grown) * season
         orders = 0.5 * (far["btyd_orders"] + learned["orders"] * _growth(near, far, "btyd_orders"))
         silent = np.log1p(-np.clip(learned["probability"], 0.0, 1 - 1e-9))
         later = -np.expm1(silent * _growth(near, far, "btyd_orders"))

@@ -39,6 +39,7 @@ from clv_pipeline.models.intervals import (
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.sampling import stratify
 from clv_pipeline.models.seasons import Levels, shift_chance
+from clv_pipeline.timeline import Cutoff
 
 # Ends the name of an expert whose value follows the forecast level.
 SEASONAL = "_seasonal"
@@ -269,6 +270,16 @@ class HorizonModel:
         if not self.has_value_level_:
             return np.ones(len(cutoff_date))
         return np.exp(self.levels_.forecast_rows(cutoff_date)[0])
+
+    def season_factor(self, cutoff_date: NDArray[np.datetime64], horizon_days: int) -> Floats:
+        """Return what the calendar alone multiplies a window's values by, at each row's cutoff."""
+        factor = np.ones(len(cutoff_date))
+        if self.has_value_level_:
+            for day in np.unique(cutoff_date):
+                cutoff = Cutoff(day.astype("datetime64[D]").item())
+                season = self.levels_.season(cutoff, horizon_days)
+                factor[cutoff_date == day] = np.exp(season)
+        return factor
 
     def parts(self, experts: Experts) -> dict[str, Floats]:
         """Return each expert's value as it would be served alone, and ``btyd_seasonal``."""

@@ -207,7 +207,13 @@ class Explainer:
 
         learned = self.horizon(rows, shorter)
         grown = learned.product(swapped.explain(growth, CONCEPTS, never_ordered=1.0))
-        return (swapped.explain(far.value, CONCEPTS) + grown).times(0.5)
+        model, days = self.model.fitted_[shorter].model_, history_matrix(rows).cutoff_date[:1]
+        near_season, season = (
+            float(model.season_factor(days, h).sum()) or 1.0 for h in (shorter, horizon)
+        )
+        return (swapped.explain(far.value, CONCEPTS) + grown.times(1 / near_season)).times(
+            0.5 * season
+        )
 
     def _blend(self, rows: pd.DataFrame, swapped: SwappedHistories, fitted: FittedHorizon) -> Parts:
         horizon = fitted.options.horizon_days

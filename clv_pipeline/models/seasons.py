@@ -22,7 +22,7 @@ from clv_pipeline.models.giants import cap_giants
 from clv_pipeline.models.history import FORECAST
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.season_index import NO_SEASON, SeasonIndex, first_day_of
-from clv_pipeline.models.totals import LevelForecast, forecast_level
+from clv_pipeline.models.totals import LevelForecast, forecast_level, season_strength
 from clv_pipeline.timeline import Cutoff
 
 KINDS = ("value", "orders", "chance")
@@ -132,6 +132,14 @@ class Levels:
             )
             for k, kind in enumerate(KINDS)
         }
+
+    def season(self, target: Cutoff, horizon_days: int) -> float:
+        """Return what the calendar alone says of another window after a cutoff, as a log ratio."""
+        known = {c: levels[0] for c, levels in self.known.items()}
+        matured = {c: v for c, v in known.items() if c.is_matured(self.horizon_days, target.day)}
+        index = {c: self.index.log_ratio(c, self.horizon_days) for c in matured}
+        strength = season_strength(matured, index, self.horizon_days)
+        return strength * self.index.log_ratio(target, horizon_days)
 
     def forecast_rows(self, cutoff_date: NDArray[np.datetime64]) -> tuple[Floats, Floats, Floats]:
         """Return the forecast levels of rows, each at its own cutoff."""
