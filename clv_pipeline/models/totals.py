@@ -28,7 +28,7 @@ from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 PRIOR_ERROR = {"btyd": 0.2, "usual": 0.4, "last_year": 0.08}
 PRIOR_WINDOWS = 4.0
 # A year before, a shop of fewer days was another one: all of its customers were new.
-GROWN_DAYS, YOUNG_ERROR = 180, 0.2
+GROWN_DAYS, YOUNG_ERROR = 180, 0.3
 # Between two windows so far apart at most the year before is interpolated; a lone one may start so
 # many days off.
 SEASON_GAP_DAYS = 45
