@@ -22,8 +22,8 @@ INTERVALS = ("low_95", "low_80", "high_80", "high_95")
 # An end is corrected by so much at most; by fewer buyers than these, as all buyers are.
 LARGEST_REACH = 5.0
 FEWEST_BUYERS = 50
-# A window ahead is not one of those that are known: its level is missed, and up more than down. Over
-# 17 cutoffs of seven shops a tenth to a fifth more buyers than was said lay above, none more below.
+# A window ahead is not one of those that are known: its level is missed, too. Over 17 cutoffs of
+# seven shops a tenth to a fifth more buyers than was said lay above, and no more below.
 UPPER_TAIL = 0.9
 # One past cutoff may correct a bound, or the level, by so much at most.
 LARGEST_FACTOR = 2.0
