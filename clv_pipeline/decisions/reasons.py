@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from clv_pipeline.models.explaining import CONCEPTS, Explanation
 
@@ -18,25 +19,6 @@ LEAST_EFFECT = 0.005
 _SAME_WITHOUT_ORDERS = ("recency", "frequency", "spend", "trend", "refunds", "variety")
 _SAME_WITH_ONE_ORDER = ("recency", "tenure")
 _WINDOWS = (180, 365, 90, 30)
-# The features that the words state.
-FACTS = (
-    "T",
-    "recency",
-    "tenure_days",
-    "days_since_last_order",
-    "count_order_days",
-    "count_orders",
-    "sum_value",
-    "sum_refunds",
-    "share_refunded",
-    "count_sessions_90d",
-    "country",
-    "acquisition_source",
-    "last_channel",
-    "device",
-    "signup_season",
-    *(f"{name}_{days}d" for name in ("count_orders", "count_skus") for days in _WINDOWS),
-)
 
 
 @dataclass(frozen=True)
@@ -110,13 +92,12 @@ def give_reasons(
     # Equal effects in the order of the concepts, so that the answer never depends on sorting.
     order = np.argsort(-sizes, axis=1, kind="stable")[:, :COUNT_REASONS]
     figures = np.take_along_axis(effects.to_numpy(), order, axis=1)
+    is_worth_telling = np.abs(figures) >= LEAST_EFFECT
     words = np.full(order.shape, None, dtype=object)
-    known = past[[name for name in FACTS if name in past]]
-    for place, row in enumerate(known.to_dict("records")):
-        facts = _Facts({str(name): fact for name, fact in row.items()}, usual)
-        for k, concept in enumerate(order[place]):
-            if abs(figures[place, k]) >= LEAST_EFFECT:
-                words[place, k] = _WORDS[CONCEPTS[concept]](facts, float(figures[place, k]))
+    for place, concept in enumerate(CONCEPTS):
+        rows, ranks = np.nonzero((order == place) & is_worth_telling)
+        if len(rows):
+            words[rows, ranks] = _put_into_words(concept, past, rows, figures[rows, ranks], usual)
     found = {}
     for k in range(COUNT_REASONS):
         is_given = np.array([text is not None for text in words[:, k]], dtype=bool)
@@ -128,6 +109,26 @@ def give_reasons(
     found["reason_rest_effect"] = explanation.effects.sum(axis=1) - told
     found["reason_base"] = pd.Series(explanation.base, index=past.index)
     return pd.DataFrame(found)
+
+
+def _put_into_words(
+    concept: str,
+    past: pd.DataFrame,
+    rows: NDArray[np.intp],
+    effects: NDArray[np.float64],
+    usual: Mapping[str, float],
+) -> NDArray[Any]:
+    """Say one concept of some customers; those of whom the same is known are spoken of once."""
+    say, names = _WORDS[concept]
+    known = past[[name for name in names if name in past]].iloc[rows].reset_index(drop=True)
+    known["effect"] = np.sign(effects)
+    kind = known.groupby(list(known), dropna=False, sort=False).ngroup()
+    first = ~kind.duplicated()
+    texts = [
+        say(_Facts({str(name): fact for name, fact in row.items()}, usual), row["effect"])
+        for row in known[first].to_dict("records")
+    ]
+    return np.array(texts, dtype=object)[kind.to_numpy()]
 
 
 def merge_same(past: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
@@ -267,15 +268,23 @@ def _variety(facts: _Facts, effect: float) -> str:
     return f"{count} in the last {days} days"
 
 
-_WORDS: dict[str, Callable[[_Facts, float], str]] = {
-    "recency": _recency,
-    "frequency": _frequency,
-    "spend": _spend,
-    "trend": _trend,
-    "tenure": _tenure,
-    "engagement": _engagement,
-    "profile": _profile,
-    "season": _season,
-    "refunds": _refunds,
-    "variety": _variety,
+def _over_windows(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{days}d" for days in _WINDOWS)
+
+
+_ORDERS = ("count_order_days", "count_orders")
+# For each concept what says it, and the features that it looks at.
+_WORDS: dict[str, tuple[Callable[[_Facts, float], str], tuple[str, ...]]] = {
+    "recency": (_recency, (*_ORDERS, "days_since_last_order")),
+    "frequency": (_frequency, (*_ORDERS, "recency")),
+    "spend": (_spend, (*_ORDERS, "sum_value")),
+    "trend": (_trend, _over_windows("count_orders")),
+    "tenure": (_tenure, ("T", "tenure_days")),
+    "engagement": (_engagement, ("count_sessions_90d",)),
+    "profile": (_profile, ("country", "acquisition_source", "last_channel", "device")),
+    "season": (_season, ("signup_season",)),
+    "refunds": (_refunds, ("sum_refunds", "share_refunded")),
+    "variety": (_variety, _over_windows("count_skus")),
 }
+# The features that the words state.
+FACTS = tuple(dict.fromkeys(name for _, names in _WORDS.values() for name in names))

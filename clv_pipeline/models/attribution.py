@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import xgboost as xgb
 
-from clv_pipeline.models.panel import Floats, Matrix
+from clv_pipeline.models.panel import Floats
 
 _STEP = 1e-6
 
@@ -128,55 +127,3 @@ def shapley(game: Mapping[int, Floats], players: int) -> Floats:
             )
             found[:, player] += weight * (game[mask | 1 << player] - game[mask])
     return found
-
-
-def tree_contributions(booster: xgb.Booster, X: Matrix, *, has_offset: bool) -> Floats:
-    """Return XGBoost's own TreeSHAP on the link's scale (Lundberg et al. 2020).
-
-    Rows that no split of the booster tells apart share their contributions, so each kind is
-    explained once: in a shop of one-time buyers that is half of the work.
-
-    Parameters
-    ----------
-    booster
-        A fitted booster of one output.
-    X
-        The rows, as the booster was trained on them.
-    has_offset
-        Whether each row's prediction starts from an offset of its own. It is left out here, and so
-        is the booster's own start.
-
-    Returns
-    -------
-    array
-        Shape (n, columns + 1); the last column is the mean over the training rows.
-    """
-    kinds, places = _distinct(booster, X)
-    rows = xgb.DMatrix(
-        X.values[kinds],
-        base_margin=np.zeros(len(kinds), dtype=np.float32) if has_offset else None,
-        feature_types=X.feature_types,
-        enable_categorical=bool(X.categorical),
-    )
-    found = booster.predict(rows, pred_contribs=True)
-    return np.asarray(found, dtype=np.float64)[places]
-
-
-def _distinct(
-    booster: xgb.Booster, X: Matrix
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Return the first row of each kind that the splits tell apart, and each row's kind."""
-    nodes = booster.trees_to_dataframe()
-    splits = nodes[nodes["Feature"] != "Leaf"]
-    columns = [np.zeros(len(X), dtype=np.float32)]
-    for name, group in splits.groupby("Feature"):
-        values = X.values[:, int(str(name).removeprefix("f"))]
-        bounds = np.unique(group["Split"].dropna().to_numpy(dtype=np.float32))
-        if len(bounds):
-            place = np.searchsorted(bounds, values, side="right").astype(np.float32)
-            values = np.where(np.isnan(values), np.float32(-1), place)
-        columns.append(np.nan_to_num(values, nan=-1.0))
-    table = np.ascontiguousarray(np.column_stack(columns), dtype=np.float32)
-    keys = table.view(np.dtype((np.void, table.shape[1] * table.itemsize))).ravel()
-    _, kinds, places = np.unique(keys, return_index=True, return_inverse=True)
-    return kinds, places

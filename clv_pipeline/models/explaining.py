@@ -4,8 +4,9 @@ Each expert is taken apart exactly on its own scale, then the parts follow the p
 arithmetic: links, products, the blend, the bridge to a longer horizon (``attribution``). So
 ``base + effects`` is the published value, to ``TOLERANCE``.
 
-- Boosted experts: XGBoost's TreeSHAP. Contributions of columns that are themselves computed
-  (K-means distances, buy-till-you-die forecasts) are passed on to what they were computed from.
+- Boosted experts: XGBoost's TreeSHAP (``treeshap``). Contributions of columns that are themselves
+  computed (K-means distances, buy-till-you-die forecasts) are passed on to what they were computed
+  from.
 - Buy-till-you-die: exact Shapley values over order days, silence, tenure and spend, each swapped
   against the reference customer (``swapping``).
 - What comes after the experts (order of horizons, discount, calibration) is passed on twice: the
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clv_pipeline.models.attribution import Parts, mix, tree_contributions
+from clv_pipeline.models.attribution import Parts, mix
 from clv_pipeline.models.base import ValueModel
 from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel, squash
 from clv_pipeline.models.boosters import LEAST_CHANCE, MOST_CHANCE, log_amount, log_count
@@ -44,6 +45,7 @@ from clv_pipeline.models.swapping import (
     SwappedHistories,
     rate_times_value,
 )
+from clv_pipeline.models.treeshap import TreeContributions
 
 if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
@@ -163,6 +165,8 @@ class Explainer:
         self.reference = reference
         self.concepts = {f.name: concept_of(f.name, f.view) for f in features}
         self.surrogates: dict[int, SurrogateTrees] = {}
+        # What was worked out of a booster for one batch of customers serves the next.
+        self._trees: dict[int, TreeContributions] = {}
 
     def horizon(self, rows: pd.DataFrame, horizon: int) -> Parts:
         """Take one horizon's value apart, as ``CLVModel`` answers for it; `fit_to` comes after."""
@@ -272,14 +276,23 @@ class Explainer:
         self, booster: Any, X: Matrix, shares: dict[str, Floats], *, start: Parts | None
     ) -> Parts:
         """Sum a booster's contributions over the columns of each concept, and where it started."""
-        contributions = tree_contributions(booster, X, has_offset=start is not None)
-        effects = np.zeros((len(X), len(CONCEPTS)))
-        for k, name in enumerate(X.names):
-            if name in shares:
-                effects += contributions[:, k, None] * shares[name]
-            else:
-                effects[:, CONCEPTS.index(self._concept(name))] += contributions[:, k]
-        base = float(contributions[0, -1]) if len(X) else 0.0
+        if id(booster) not in self._trees:
+            # A column whose contribution is shared out is a group of its own.
+            shared = [name for name in X.names if name in shares]
+            groups = [
+                len(CONCEPTS) + shared.index(name)
+                if name in shares
+                else CONCEPTS.index(self._concept(name))
+                for name in X.names
+            ]
+            self._trees[id(booster)] = TreeContributions(
+                booster, np.array(groups), shared, has_offset=start is not None
+            )
+        trees = self._trees[id(booster)]
+        base, contributions = trees.explain(X)
+        effects = contributions[:, : len(CONCEPTS)]
+        for k, name in enumerate(trees.own, len(CONCEPTS)):
+            effects += contributions[:, k, None] * shares[name]
         found = Parts(base, effects)
         return found if start is None else found + start
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clv_pipeline.features.registry import load_features
-from clv_pipeline.models.attribution import Parts, shapley, tree_contributions
+from clv_pipeline.models.attribution import Parts, shapley
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.baselines import LastWindowModel, LinearModel, RateTimesValueModel
 from clv_pipeline.models.clv import CLVModel
@@ -152,24 +152,6 @@ def test_silence_costs_and_order_days_pay(served):
     silence = rows.set_index("customer_id")["days_since_last_order"]
     repeat = often["customer_id"]
     assert effect.loc[repeat, "recency"].corr(silence[repeat], method="spearman") < -0.3
-
-
-def test_contributions_of_distinct_rows_are_those_of_all_rows(served):
-    import xgboost as xgb
-
-    model, rows = served
-    fitted = model.fitted_[90]
-    level_zero = fitted.model_.level_zero_
-    X = fitted.matrix(rows, model.history_)
-    seen = X.with_columns(level_zero.clusters_.columns(X))
-    booster = level_zero.tweedie_.booster_
-    table = xgb.DMatrix(
-        seen.values, feature_types=seen.feature_types, enable_categorical=bool(seen.categorical)
-    )
-    expected = booster.predict(table, pred_contribs=True)
-    np.testing.assert_array_equal(
-        tree_contributions(booster, seen, has_offset=False), expected.astype(np.float64)
-    )
 
 
 def test_buy_till_you_die_is_asked_about_possible_histories(served):
