@@ -59,6 +59,11 @@ class Paths:
         return self.home / "dagster"
 
     @property
+    def scratch(self) -> Path:
+        """What a training under way has fitted, for the next one if it is interrupted."""
+        return self.home / "scratch"
+
+    @property
     def spill(self) -> Path:
         """Where DuckDB spills what does not fit into memory."""
         return self.home / "spill"

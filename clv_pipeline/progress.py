@@ -111,6 +111,41 @@ class Counter:
         self._tell(f"{self.done:,} of {self.total:,} {self.what}, {describe_seconds(left)} left")
 
 
+class FitCounter:
+    """Counts the fits of a training, and says after each one how much time is left.
+
+    Parameters
+    ----------
+    total
+        Fits in all.
+    tell
+        Told a sentence and the share that is done.
+    clock
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        tell: Callable[[str, float], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.done = total, 0
+        self._tell, self._clock = tell, clock
+        self._began = clock()
+
+    def __call__(self, text: str) -> None:
+        """Count a fit that is done."""
+        self.done += 1
+        left = (self._clock() - self._began) * max(self.total - self.done, 0) / self.done
+        share = min(self.done / max(self.total, 1), 1.0)
+        self._tell(f"{text}, fit {self.done} of {self.total}, {describe_seconds(left)} left", share)
+
+    def skip(self, fits: int) -> None:
+        """Take off fits that need not, or can't, be made."""
+        self.total -= fits
+
+
 def describe_seconds(seconds: float) -> str:
     """Say how long a time is, as people do."""
     whole = round(seconds)

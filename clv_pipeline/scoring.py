@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import duckdb
@@ -17,6 +17,7 @@ from clv_pipeline.models import store
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.coherence import hurdle_variance
 from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.parallel import map_batches
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import quote_identifier, stream_frames
@@ -121,6 +122,7 @@ def score_in_batches(
     run_id: str,
     model_version: str,
     count: Callable[[int], object] | None = None,
+    workers: int = 1,
 ) -> Iterator[pd.DataFrame]:
     """Answer for every customer of a cutoff like `score_customers`, a batch at a time.
 
@@ -130,12 +132,28 @@ def score_in_batches(
         The warehouse; may be written to meanwhile.
     count
         Told how many customers each batch had.
+    workers
+        Processes that share the batches.
     """
-    query = select_features(connection, model.columns)
-    for rows in stream_frames(connection, query, [cutoff.day], BATCH_ROWS):
-        yield score_customers(model, rows, settings, run_id, model_version)
+    query = select_features(connection, model.columns, is_narrow=True)
+    batches = stream_frames(connection, query, [cutoff.day], BATCH_ROWS)
+    make = partial(_make_scorer, model, settings, run_id, model_version)
+    for found in map_batches(make, batches, workers):
+        yield found
         if count is not None:
-            count(len(rows))
+            count(len(found) // len(settings.value.horizons))
+
+
+def _make_scorer(
+    model: CLVModel, settings: Settings, run_id: str, model_version: str
+) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return partial(
+        score_customers,
+        model,
+        settings=settings,
+        run_id=run_id,
+        model_version=model_version,
+    )
 
 
 def score_on_spark(
@@ -171,13 +189,23 @@ def _worker_model(folder: Path, model_version: str) -> CLVModel:
     return store.load_model(folder, model_version)[0]
 
 
-def select_features(connection: duckdb.DuckDBPyConnection, names: Iterable[str], *more: str) -> str:
+def select_features(
+    connection: duckdb.DuckDBPyConnection,
+    names: Iterable[str],
+    *more: str,
+    is_narrow: bool = False,
+) -> str:
     """Write the query of some features of a cutoff's customers, in the order of their ids.
 
-    Features that the table does not have are left out: who needs them says so.
+    Features that the table does not have are left out: who needs them says so. Models read numbers
+    as float32: for them they may come as narrow as that.
     """
-    held = {row[0] for row in connection.execute(f"DESCRIBE {FEATURES}").fetchall()}
-    wanted = [quote_identifier(name) for name in sorted(held & set(names))]
+    held = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {FEATURES}").fetchall()}
+    wanted = []
+    for name in sorted(set(held) & set(names)):
+        column = quote_identifier(name)
+        is_narrowed = is_narrow and held[name] in ("DOUBLE", "BIGINT", "INTEGER")
+        wanted.append(f"{column}::FLOAT AS {column}" if is_narrowed else column)
     columns = ", ".join(["customer_id", "cutoff_date", *wanted, *more])
     return f"SELECT {columns} FROM {FEATURES} WHERE cutoff_date = ? ORDER BY customer_id"
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from clv_pipeline.evaluation.backtest import (
-    LEADERBOARD_MEASURES,
     FoldResult,
     Forecasts,
-    make_leaderboard,
+    compared_candidates,
     measure_folds,
     run_fold,
 )
 from clv_pipeline.evaluation.calibration import calibrate_folds
 from clv_pipeline.evaluation.champion import compare_with_champion
 from clv_pipeline.evaluation.comparing import PairedBootstrap, Policy, tabulate_comparisons
+from clv_pipeline.evaluation.describing import (
+    describe_horizon,
+    newest_figures,
+    tabulate_figures,
+)
 from clv_pipeline.evaluation.effects import join_effects
 from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
-from clv_pipeline.evaluation.groups import estimate_group_spread
+from clv_pipeline.evaluation.keeping import dump_fold, load_fold
 from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
@@ -38,9 +43,16 @@ from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
 from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
 from clv_pipeline.models.learnable import NotTrainableError
-from clv_pipeline.models.manifest import make_manifest
+from clv_pipeline.models.manifest import (
+    describe_recipe,
+    hash_panel,
+    library_versions,
+    make_manifest,
+)
 from clv_pipeline.models.panel import Panel, PanelError
+from clv_pipeline.models.scratch import Scratch
 from clv_pipeline.planning import HorizonPlan, learned_horizons, plan_horizon
+from clv_pipeline.progress import FitCounter
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
@@ -114,6 +126,7 @@ def train_challenger(
     as_of: Cutoff,
     run_id: str,
     progress: Progress | None = None,
+    scratch: Path | None = None,
 ) -> TrainingResult:
     """Fit a challenger on every matured cutoff, and backtest it with everything refitted.
 
@@ -131,13 +144,15 @@ def train_challenger(
         Written into the frames and the manifest.
     progress
         Called with a sentence and the share that is done.
+    scratch
+        Folder for what is fitted meanwhile: a training of the same data and recipe that was
+        interrupted is gone on with. Dropped at the end.
 
     Raises
     ------
     TrainingRefused
         If there are too few customers, or no horizon and no purchase history can be learned from.
     """
-    tell = progress or (lambda text, share: None)
     panel = Panel(panel.features, _known_labels(panel, as_of), features, panel.days)
     _check_customers(panel, as_of)
     histories = Histories(panel, settings.model.seed)
@@ -152,27 +167,23 @@ def train_challenger(
     compared: list[pd.DataFrame] = []
     labelled = {*settings.value.horizons, *panel.labels["horizon_days"].unique()}
     learned = [h for h in learned_horizons(settings, as_of, first_day) if h in labelled]
-    share = 1.0 / len(learned)
-    for k, horizon in enumerate(learned):
-        bench = Workbench(panel, FitOptions.from_settings(settings, horizon), histories)
-        plan = plan_horizon(settings, as_of, horizon, first_day)
-        found: list[FoldResult] = []
-        for j, (fold, blend) in enumerate(reversed(plan.folds)):
-            tell(f"backtest of {horizon} days at {fold.evaluation}", share * (k + 0.1 * j))
-            with_slow = j == 0 or settings.model.candidates == "full"
-            try:
-                earlier = plan.earlier(fold.training[-1])
-                found.append(run_fold(bench, fold, blend, earlier, with_slow=with_slow))
-            except (NotTrainableError, PanelError) as error:
-                notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
+    plans = {h: plan_horizon(settings, as_of, h, first_day) for h in learned}
+    data_hash = hash_panel(panel)
+    # Backtests are asked for again where the recipe is the same and what they compare is not.
+    asked = [describe_recipe(settings, panel), settings.cadence.backtest_folds]
+    kept = Scratch(scratch, [str(as_of), data_hash, *asked, library_versions()])
+    count = _count_fits(settings, plans, progress)
+    for horizon, plan in plans.items():
+        options = FitOptions.from_settings(settings, horizon)
+        bench = Workbench(panel, options, histories, kept)
+        found = _run_folds(settings, bench, plan, notes, count)
         results += found
-        tell(f"training of {horizon} days", share * (k + 0.6))
         bootstrap = PairedBootstrap(COMPARISON_POLICY)
         name, reason = _fit_horizon(model, bench, plan, found, as_of, refusals, bootstrap)
+        count(f"the model of {horizon} days")
         served += [result.forecasts(name) for result in found]
-        tell(f"comparing models over {horizon} days", share * (k + 0.9))
         compared.append(tabulate_comparisons(_backtests(found), name, bootstrap))
-        horizons[str(horizon)] = _describe_horizon(model, plan, horizon, name, reason, found)
+        horizons[str(horizon)] = describe_horizon(model, plan, horizon, name, reason, found)
     if not model.fitted_ and refusals:
         raise TrainingRefused("Training refused: " + " ".join(refusals))
     if not model.fitted_ and model.history_ is None:
@@ -182,18 +193,17 @@ def train_challenger(
         )
     notes += [f"Horizon {h}: {entry['status']}" for h, entry in horizons.items()]
     notes += dict.fromkeys(note for result in results for note in result.notes)
-    notes += [f"No purchase history at {c}: {why}" for c, why in histories.failures.items()]
-    notes += [f"Purchase history at {c}: {why}" for c, why in histories.cautions.items()]
+    notes += [f"No purchase history at {c}: {why}" for c, why in sorted(histories.failures.items())]
+    notes += [f"Purchase history at {c}: {why}" for c, why in sorted(histories.cautions.items())]
     _fit_clusters(model, panel, as_of, settings)
     serving = {int(h): str(entry["served_by"]) for h, entry in horizons.items()}
     measured = measure_folds(results, CostMatrix.from_settings(settings), serving)
-    manifest = make_manifest(settings, panel, as_of, run_id, model, horizons, notes)
-    leaderboard, metrics = _tables(measured, manifest, as_of, horizons)
+    manifest = make_manifest(settings, panel, as_of, run_id, model, horizons, notes, data_hash)
+    leaderboard, metrics = tabulate_figures(measured, manifest, as_of, horizons)
     stamps = {"model_version": manifest["model_version"], "run_id": run_id}
-    manifest["figures"] = _figures(leaderboard)
-    tell("comparing with the champion", 0.98)
+    manifest["figures"] = newest_figures(leaderboard)
     champion = compare_with_champion(settings.paths.models, panel, as_of, served, manifest)
-    tell("training is done", 1.0)
+    kept.clear()
     return TrainingResult(
         model,
         manifest,
@@ -210,6 +220,49 @@ def train_challenger(
         (*notes, *champion.notes),
         tuple(results),
     )
+
+
+def _count_fits(
+    settings: Settings, plans: Mapping[int, HorizonPlan], progress: Progress | None
+) -> FitCounter:
+    total = 0
+    for horizon, plan in plans.items():
+        options = FitOptions.from_settings(settings, horizon)
+        total += 1
+        for j in range(len(plan.folds)):
+            total += 1 + len(compared_candidates(options, with_slow=_asks_slow(settings, j)))
+    return FitCounter(total, progress or (lambda text, share: None))
+
+
+def _asks_slow(settings: Settings, place: int) -> bool:
+    """Whether slow candidates take part in a fold; the newest fold is the first."""
+    return place == 0 or settings.model.candidates == "full"
+
+
+def _run_folds(
+    settings: Settings, bench: Workbench, plan: HorizonPlan, notes: list[str], count: FitCounter
+) -> list[FoldResult]:
+    """Backtest one horizon, newest fold first; folds that were kept are not run again."""
+    found: list[FoldResult] = []
+    horizon = bench.options.horizon_days
+    for j, (fold, blend) in enumerate(reversed(plan.folds)):
+        with_slow = _asks_slow(settings, j)
+        fits = 1 + len(compared_candidates(bench.options, with_slow=with_slow))
+        name = f"fold_{horizon}_{fold.evaluation}"
+        files = bench.scratch.find(name)
+        if files is not None:
+            found.append(load_fold(fold, files))
+            count.skip(fits)
+            continue
+        done = count.done
+        try:
+            earlier = plan.earlier(fold.training[-1])
+            found.append(run_fold(bench, fold, blend, earlier, with_slow=with_slow, count=count))
+            bench.scratch.keep(name, dump_fold(found[-1]))
+        except (NotTrainableError, PanelError) as error:
+            notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
+        count.skip(fits - (count.done - done))
+    return found
 
 
 def decide_challenger(result: TrainingResult, policy: Policy | None = None) -> Decision:
@@ -317,41 +370,6 @@ def _backtests(found: Sequence[FoldResult]) -> dict[str, list[Forecasts]]:
     return {n: [r.forecasts(n) for r in found if n in r.value] for n in names}
 
 
-def _describe_horizon(
-    model: CLVModel,
-    plan: HorizonPlan,
-    horizon: int,
-    name: str,
-    reason: str,
-    found: Sequence[FoldResult],
-) -> dict[str, Any]:
-    level, why = model.confidence_[horizon]
-    document: dict[str, Any] = {
-        "served_by": name,
-        "reason": reason,
-        "confidence": level,
-        "status": why,
-        "training_cutoffs": [str(c) for c in plan.training],
-        "evaluation_cutoffs": [str(r.fold.evaluation) for r in found],
-    }
-    fitted = model.fitted_.get(horizon)
-    if fitted is not None:
-        document |= {
-            "blend_rule": fitted.blend_rule_,
-            "weights": {
-                "value": fitted.model_.value_blend_.weights_,
-                "value_by_cluster": fitted.model_.value_blend_.by_cluster_,
-                "probability": fitted.model_.probability_blend_.weights_,
-                "orders": fitted.model_.orders_blend_.weights_,
-            },
-            "interval_factors": list(fitted.model_.bounds_.factors_),
-        }
-        if found:
-            ratio = fitted.model_.variance_ratio_
-            document["group_spread"] = round(estimate_group_spread(found, name, ratio), 4)
-    return document
-
-
 def _fit_clusters(model: CLVModel, panel: Panel, as_of: Cutoff, settings: Settings) -> None:
     rows = history_matrix(panel.for_cutoffs([as_of]).features)
     clusters = BehaviourClusters(settings.model.clusters, settings.model.seed).fit(rows)
@@ -360,32 +378,3 @@ def _fit_clusters(model: CLVModel, panel: Panel, as_of: Cutoff, settings: Settin
     except store.ModelStoreError:
         previous = None
     model.clusters_ = clusters.align(previous)
-
-
-def _tables(
-    measured: pd.DataFrame, manifest: dict[str, Any], as_of: Cutoff, horizons: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the leaderboard and the long table of measures, with run and version."""
-    stamps = {"model_version": manifest["model_version"], "run_id": manifest["run_id"]}
-    leaderboard = make_leaderboard(measured)
-    served = {int(h): entry["served_by"] for h, entry in horizons.items()}
-    leaderboard = leaderboard.assign(
-        is_champion=leaderboard["model"] == leaderboard["horizon_days"].map(served),
-        trained_for_date=as_of.day,
-        **stamps,
-    )
-    columns = ["model", "horizon_days", "evaluation_date", "slice_name", "slice_value"]
-    metrics = measured[[*columns, "measure", "figure"]].assign(**stamps)
-    return leaderboard, metrics
-
-
-def _figures(leaderboard: pd.DataFrame) -> dict[str, Any]:
-    """Return the newest figures of what serves, by horizon, for the manifest."""
-    found: dict[str, Any] = {}
-    serving = leaderboard[leaderboard["is_champion"].astype(bool)]
-    for row in serving.sort_values("evaluation_date").to_dict("records"):
-        found[str(row["horizon_days"])] = {
-            "evaluation_date": str(row["evaluation_date"]),
-            **{m: None if pd.isna(row[m]) else float(row[m]) for m in LEADERBOARD_MEASURES},
-        }
-    return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clv_pipeline import training
 from clv_pipeline.evaluation.backtest import LEADERBOARD_MEASURES
 from clv_pipeline.models import store
 from clv_pipeline.models.panel import Panel
@@ -62,6 +63,33 @@ def test_every_training_label_had_matured_where_it_is_used(tmp_path):
                 assert all(c.is_matured(horizon, cutoff.day) for c in known)
                 fitted = [f.training for f, _ in plan.folds] + [b for _, b in plan.folds]
                 assert known in fitted
+
+
+def test_a_training_that_was_interrupted_goes_on_with_its_fits(trained, tmp_path, monkeypatch):
+    settings, panel, result, _ = trained
+    scratch, told = tmp_path / "scratch", []
+
+    def interrupt(text, share):
+        told.append(text)
+        if text.startswith("the model of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_challenger(settings, panel.columns, panel, AS_OF, "run-1", interrupt, scratch=scratch)
+    held = sorted(path.name.partition("_")[0] for path in scratch.glob("*/*"))
+    assert {"experts", "fold"} == set(held)
+    folds = held.count("fold")
+    real, again = training.run_fold, []
+    monkeypatch.setattr(
+        training, "run_fold", lambda *a, **k: (again.append(a[1]), real(*a, **k))[1]
+    )
+    found = train_challenger(settings, panel.columns, panel, AS_OF, "run-1", scratch=scratch)
+    assert len(again) == len(found.folds) - folds
+    assert found.manifest == result.manifest
+    for name in ("leaderboard", "backtest_metrics", "calibration", "comparisons", "effects"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(result, name))
+    assert not scratch.exists()
+    assert told[-1].split(", ")[-1].endswith("left") and " of " in told[-1]
 
 
 def test_labels_past_the_cutoff_change_nothing(trained):

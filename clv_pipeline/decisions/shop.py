@@ -8,8 +8,9 @@ the rows lie in the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -30,6 +31,7 @@ from clv_pipeline.models.explaining import (
 )
 from clv_pipeline.models.fold import history_matrix
 from clv_pipeline.models.swapping import ReferenceCustomer
+from clv_pipeline.parallel import map_batches
 from clv_pipeline.scoring import FEATURES, PREDICTIONS, estimate_alive, select_features
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
@@ -122,6 +124,7 @@ def stand_in_batches(
     features: Iterable[Feature],
     backtested_horizons: tuple[int, ...] | None = None,
     count: Count | None = None,
+    workers: int = 1,
 ) -> Iterator[pd.DataFrame]:
     """Say where each customer stands and why, some tens of thousands at a time.
 
@@ -143,6 +146,8 @@ def stand_in_batches(
         Horizons whose accuracy was measured; None when all were.
     count
         Told how many customers each batch had; every customer is looked at twice.
+    workers
+        Processes that share the batches.
 
     Yields
     ------
@@ -156,37 +161,99 @@ def stand_in_batches(
     usual_customer = ReferenceCustomer.of(
         history_matrix(past.assign(customer_id="", cutoff_date=day))
     )
-    explainer = Explainer(model, usual_customer, features)
-    base, effects = 0.0, np.empty((len(shop), len(CONCEPTS)))
+    make = partial(_make_explainer, model, usual_customer, tuple(features), longest)
+    # A cent in a hundred thousand is enough; what rounding leaves is spread with the rest.
+    base, effects = 0.0, np.empty((len(shop), len(CONCEPTS)), dtype=np.float32)
     explained = published = 0.0
-    for here, rows in _batches(connection, cutoff, shop, model.columns):
-        parts = explainer.horizon(rows, longest)
+    start = 0
+    rows = (rows for _, rows in _batches(connection, cutoff, shop, model.columns, is_narrow=True))
+    for parts in map_batches(make, rows, workers):
+        here = slice(start, start + len(parts.effects))
         base, effects[here] = parts.base, parts.effects
         explained += float(parts.total.sum())
         published += float(shop.clv.iloc[here].sum())
-        told(len(rows))
+        start = here.stop
+        told(here.stop - here.start)
     scale = scale_to(explained, published)
     together = compare_customers(past, shop.clv, shop.purchase[settings.value.churn_days])
-    usual = find_usual(past)
-    for here, rows in _batches(connection, cutoff, shop, FACTS):
-        own, ids = past.iloc[here], rows["customer_id"]
-        histories = own.assign(customer_id=ids.to_numpy(), cutoff_date=day)
-        alive = estimate_alive(model, histories)
-        standing = describe_customers(
-            settings,
-            own,
+    teller = _Teller(
+        settings,
+        model,
+        day,
+        find_usual(past),
+        scale,
+        backtested_horizons,
+        {"model_version": shop.model_version, "run_id": shop.run_id},
+    )
+    tasks = (
+        _Task(
+            rows,
+            past.iloc[here],
             together.iloc[here],
             shop.purchase.iloc[here],
-            day,
-            None if alive is None else alive.set_axis(own.index),
-            backtested_horizons,
+            shop.clv.iloc[here],
+            Parts(base, effects[here].astype(np.float64)),
         )
-        found = _explain(Parts(base, effects[here]), shop.clv.iloc[here], scale, longest, ids)
-        reasons = give_reasons(rows, found, usual).set_axis(own.index)
-        standing = standing.assign(model_version=shop.model_version, run_id=shop.run_id)
+        for here, rows in _batches(connection, cutoff, shop, FACTS)
+    )
+    for standing in map_batches(partial(_same, teller), tasks, workers):
+        yield standing
+        told(len(standing))
+
+
+def _make_explainer(
+    model: CLVModel, usual: ReferenceCustomer, features: tuple[Feature, ...], horizon: int
+) -> Callable[[pd.DataFrame], Parts]:
+    return partial(Explainer(model, usual, features).horizon, horizon=horizon)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is known of some customers."""
+
+    rows: pd.DataFrame
+    past: pd.DataFrame
+    together: pd.DataFrame
+    purchase: pd.DataFrame
+    clv: pd.Series[float]
+    parts: Parts
+
+
+@dataclass(frozen=True, eq=False)
+class _Teller:
+    """Says where some customers stand, and why."""
+
+    settings: Settings
+    model: CLVModel
+    day: pd.Timestamp
+    usual: Mapping[str, float]
+    scale: float
+    backtested_horizons: tuple[int, ...] | None
+    stamps: Mapping[str, str]
+
+    def __call__(self, task: _Task) -> pd.DataFrame:
+        own, ids = task.past, task.rows["customer_id"]
+        histories = own.assign(customer_id=ids.to_numpy(), cutoff_date=self.day)
+        alive = estimate_alive(self.model, histories)
+        standing = describe_customers(
+            self.settings,
+            own,
+            task.together,
+            task.purchase,
+            self.day,
+            None if alive is None else alive.set_axis(own.index),
+            self.backtested_horizons,
+        )
+        longest = max(self.settings.value.horizons)
+        found = _explain(task.parts, task.clv, self.scale, longest, ids)
+        reasons = give_reasons(task.rows, found, self.usual).set_axis(own.index)
+        standing = standing.assign(**self.stamps)
         standing.insert(0, "customer_id", ids.to_numpy())
-        yield standing.join(reasons)
-        told(len(rows))
+        return standing.join(reasons)
+
+
+def _same(teller: _Teller) -> _Teller:
+    return teller
 
 
 def _explain(
@@ -200,10 +267,16 @@ def _explain(
 
 
 def _batches(
-    connection: duckdb.DuckDBPyConnection, cutoff: Cutoff, shop: Shop, names: Iterable[str]
+    connection: duckdb.DuckDBPyConnection,
+    cutoff: Cutoff,
+    shop: Shop,
+    names: Iterable[str],
+    *,
+    is_narrow: bool = False,
 ) -> Iterator[tuple[slice, pd.DataFrame]]:
     """Yield the customers' features with their places in the shop's columns."""
-    query = select_features(connection, names, "hash(customer_id) AS place")
+    place = "hash(customer_id) AS place"
+    query = select_features(connection, names, place, is_narrow=is_narrow)
     start = 0
     for rows in stream_frames(connection, query, [cutoff.day], BATCH_ROWS):
         here = slice(start, start + len(rows))

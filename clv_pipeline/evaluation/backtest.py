@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,9 +21,9 @@ from clv_pipeline.evaluation.metrics import (
 )
 from clv_pipeline.evaluation.money import CostMatrix, retention_money, stake_of, value_money
 from clv_pipeline.evaluation.slices import slice_customers
-from clv_pipeline.models.base import Files, dump_arrays, load_arrays
+from clv_pipeline.models.base import Files, FitOptions, dump_arrays, load_arrays
 from clv_pipeline.models.btyd.fitting import FitError
-from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE
+from clv_pipeline.models.candidates import CANDIDATES, ENSEMBLE, Candidate
 from clv_pipeline.models.fold import FittedHorizon, Workbench
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.intervals import INTERVALS
@@ -134,6 +134,7 @@ def run_fold(
     earlier: Sequence[tuple[Cutoff, Sequence[Cutoff]]] = (),
     *,
     with_slow: bool,
+    count: Callable[[str], object] | None = None,
 ) -> FoldResult:
     """Fit everything on a fold's training cutoffs and predict its evaluation cutoff.
 
@@ -151,6 +152,8 @@ def run_fold(
         Earlier cutoffs that correct the intervals, each with those that were matured at it.
     with_slow
         Whether slow candidates take part.
+    count
+        Told of each fit that is done: one of the experts, one for each compared candidate.
 
     Raises
     ------
@@ -169,11 +172,10 @@ def run_fold(
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]
     probability.setdefault("tweedie", probability["hurdle"])
     notes: list[str] = []
-    for candidate in CANDIDATES:
-        if candidate.is_part or (candidate.is_neural and not options.neural):
-            continue
-        if candidate.is_slow and not with_slow:
-            continue
+    tell = count or (lambda text: None)
+    what = f"{fold.horizon_days} days at {fold.evaluation}"
+    tell(f"experts over {what}")
+    for candidate in compared_candidates(options, with_slow=with_slow):
         try:
             # A purchase history needs no labels: it is fitted on what was known at the cutoff.
             source = X if candidate.is_label_free else train
@@ -191,6 +193,7 @@ def run_fold(
                 notes.append(f"{candidate.name} at {fold.evaluation}: {caution}")
         except FitError as error:
             notes.append(f"{candidate.name} at {fold.evaluation} is left out: {error}")
+        tell(f"{candidate.name} over {what}")
     opaque = {c.name: value[c.name] for c in CANDIDATES if c.is_opaque and c.name in value}
     return FoldResult(
         fold,
@@ -205,6 +208,17 @@ def run_fold(
         tuple(notes),
         describe_models(X, opaque, fold.horizon_days, fold.evaluation, options.seed),
     )
+
+
+def compared_candidates(options: FitOptions, *, with_slow: bool) -> list[Candidate]:
+    """List the candidates that a fold fits beside the ensemble."""
+    return [
+        candidate
+        for candidate in CANDIDATES
+        if not candidate.is_part
+        and (options.neural or not candidate.is_neural)
+        and (with_slow or not candidate.is_slow)
+    ]
 
 
 def measure_folds(

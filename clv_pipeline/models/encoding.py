@@ -11,6 +11,7 @@ import pandas as pd
 
 from clv_pipeline.models.credibility import Credibility
 from clv_pipeline.models.panel import ALWAYS_KEPT, Floats, Matrix, PanelError, Target
+from clv_pipeline.models.room import make_matrix
 
 if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
@@ -101,7 +102,7 @@ class Encoder:
         missing = [name for name in self.names if name not in frame]
         if missing:
             raise PanelError(f"the features {missing} are missing; the model was trained on them.")
-        values = np.empty((len(frame), len(self.names)), dtype=np.float32)
+        values = make_matrix(len(frame), len(self.names))
         for k, name in enumerate(self.names):
             if name in self.categories:
                 known = {value: float(i) for i, value in enumerate(self.categories[name])}

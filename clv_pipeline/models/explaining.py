@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 # base + effects may differ from the published value by this share of it (and of 1 unit of money).
 TOLERANCE = 1e-6
-BATCH_ROWS = 50_000
+BATCH_ROWS = 100_000
 CONCEPTS = (
     "recency",
     "frequency",

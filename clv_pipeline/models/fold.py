@@ -14,11 +14,13 @@ from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.clusters import BEHAVIOUR
 from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
+from clv_pipeline.models.experts import FittedExperts
 from clv_pipeline.models.giants import tame
 from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.learnable import NotTrainableError, check_labels
 from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError, Target
 from clv_pipeline.models.sampling import customer_part
+from clv_pipeline.models.scratch import Scratch
 from clv_pipeline.models.season_index import SeasonIndex
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.timeline import Cutoff
@@ -84,23 +86,6 @@ def history_matrix(rows: pd.DataFrame) -> Matrix:
     return Encoder(tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR))), {}).transform(rows)
 
 
-@dataclass(frozen=True, eq=False)
-class FittedExperts:
-    """Experts with the encoder of their own training rows.
-
-    Attributes
-    ----------
-    encoder, level_zero
-        Fitted on the same rows.
-    uses_history
-        Whether the buy-till-you-die expert takes part.
-    """
-
-    encoder: Encoder
-    level_zero: LevelZero
-    uses_history: bool
-
-
 class Workbench:
     """What the fits of one horizon share, so that nothing is fitted twice.
 
@@ -115,9 +100,18 @@ class Workbench:
         Horizon, seed, trees and so on.
     histories
         Buy-till-you-die fits by cutoff.
+    scratch
+        Keeps fitted experts for a training that goes on.
     """
 
-    def __init__(self, panel: Panel, options: FitOptions, histories: Histories) -> None:
+    def __init__(
+        self,
+        panel: Panel,
+        options: FitOptions,
+        histories: Histories,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.scratch = scratch or Scratch(None)
         self.panel = panel
         self.options = options
         self.histories = histories
@@ -155,9 +149,15 @@ class Workbench:
         """
         key = tuple(cutoffs)
         if key not in self._experts:
+            name = "_".join(map(str, ("experts", self.options.horizon_days, *key)))
+            kept = self.scratch.find(name)
+            if kept is not None:
+                self._experts[key] = FittedExperts.from_files(kept)
+                return self._experts[key]
             rows, y = self.learnable(cutoffs)
             check_labels(y, self.options.horizon_days)
             self._experts[key] = self.fit(rows, y, self.levels(key[-1]))
+            self.scratch.keep(name, self._experts[key].to_files())
         return self._experts[key]
 
     def fit(self, rows: pd.DataFrame, y: Target, levels: Levels) -> FittedExperts:

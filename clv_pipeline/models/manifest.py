@@ -28,6 +28,7 @@ def make_manifest(
     model: CLVModel,
     horizons: dict[str, Any],
     notes: Sequence[str],
+    data_hash: str | None = None,
 ) -> dict[str, Any]:
     """Describe a fitted model.
 
@@ -50,22 +51,11 @@ def make_manifest(
         By horizon: what serves and why, cutoffs, weights.
     notes
         What could not be done.
+    data_hash
+        Of the panel, where it is known already.
     """
-    recipe = {
-        "settings": {
-            "value": settings.value.model_dump(mode="json"),
-            "cadence": {
-                key: getattr(settings.cadence, key)
-                for key in ("training_step_days", "training_cutoffs", "min_history_days")
-            },
-            "model": settings.model.model_dump(mode="json"),
-        },
-        "feature_service": settings.features.service,
-        "features": sorted(f.name for f in panel.columns if f.is_model_input),
-        "feature_versions": {f.name: f.version for f in panel.columns if f.version > 1},
-        "code": code_hash(),
-    }
-    data_hash = hash_panel(panel)
+    recipe = describe_recipe(settings, panel)
+    data_hash = data_hash or hash_panel(panel)
     content = json.dumps([str(as_of), data_hash, recipe, settings.cadence.backtest_folds])
     return {
         "model_version": f"{as_of}-{hashlib.sha256(content.encode()).hexdigest()[:8]}",
@@ -78,8 +68,26 @@ def make_manifest(
         "count_rows": len(panel.features),
         "horizons": horizons,
         "history": model.history_.describe() if model.history_ else None,
-        "libraries": _versions(),
+        "libraries": library_versions(),
         "notes": list(notes),
+    }
+
+
+def describe_recipe(settings: Settings, panel: Panel) -> dict[str, Any]:
+    """Return what a fit depends on besides the data."""
+    return {
+        "settings": {
+            "value": settings.value.model_dump(mode="json"),
+            "cadence": {
+                key: getattr(settings.cadence, key)
+                for key in ("training_step_days", "training_cutoffs", "min_history_days")
+            },
+            "model": settings.model.model_dump(mode="json"),
+        },
+        "feature_service": settings.features.service,
+        "features": sorted(f.name for f in panel.columns if f.is_model_input),
+        "feature_versions": {f.name: f.version for f in panel.columns if f.version > 1},
+        "code": code_hash(),
     }
 
 
@@ -112,7 +120,8 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide what a fit gives."""
     found = {}
     for name in LIBRARIES:
         try:

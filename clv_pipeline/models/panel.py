@@ -13,6 +13,8 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from clv_pipeline.models.binning import bin_batches, cut
+from clv_pipeline.models.blocks import is_sorted
+from clv_pipeline.models.room import forget_with, make_cache, make_matrix, take_rows
 from clv_pipeline.timeline import Cutoff
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class Matrix:
             self,
             customer_id=self.customer_id[rows],
             cutoff_date=self.cutoff_date[rows],
-            values=self.values[rows],
+            values=take_rows(self.values, rows),
         )
 
     def select(self, names: Sequence[str]) -> Matrix:
@@ -139,8 +141,11 @@ class Matrix:
         """Return a matrix with further columns at its end."""
         if not columns:
             return self
-        added = np.column_stack([np.asarray(c, dtype=np.float32) for c in columns.values()])
-        values = np.ascontiguousarray(np.hstack([self.values, added]))
+        width = len(self.names)
+        values = make_matrix(len(self), width + len(columns))
+        values[:, :width] = self.values
+        for k, column in enumerate(columns.values(), width):
+            values[:, k] = column
         return replace(self, names=(*self.names, *columns), values=values)
 
     @property
@@ -151,10 +156,16 @@ class Matrix:
         return ["c" if name in self.categorical else "q" for name in self.names]
 
     def binned(self, max_bin: int) -> xgb.DMatrix:
-        """Return the matrix in XGBoost's bins; made once and shared between objectives."""
+        """Return the matrix in XGBoost's bins; made once and shared between objectives.
+
+        Bins (a byte each) lie on disk where memory has no room for them: `room.limit_matrices`.
+        """
         if max_bin not in self._binned:
+            cache = make_cache(self.values.size)
             # Names would be compared anew in each round of boosting; the encoder keeps them.
-            self._binned[max_bin] = bin_batches(cut(self.values), max_bin, self.feature_types)
+            bins = bin_batches(cut(self.values), max_bin, self.feature_types, cache)
+            forget_with(bins, cache)
+            self._binned[max_bin] = bins
         return self._binned[max_bin]
 
     @cached_property
@@ -288,4 +299,7 @@ def _take_days(
 def _sorted_by_key(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     # One unit of time, or keys of the two tables would not meet.
     days = pd.to_datetime(frame["cutoff_date"]).astype("datetime64[s]")
-    return frame.assign(cutoff_date=days).sort_values(keys, ignore_index=True)
+    frame = frame.assign(cutoff_date=days)
+    if is_sorted(frame, keys):  # sorting copies
+        return frame.reset_index(drop=True)
+    return frame.sort_values(keys, ignore_index=True)

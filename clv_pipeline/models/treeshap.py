@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import xgboost as xgb
@@ -53,6 +54,7 @@ class _Tree:
     places: NDArray[np.int32]
     effects: NDArray[np.float32]
     met: int = field(default=0)
+    alone: xgb.Booster | None = field(default=None)
 
     def pattern(self, columns: dict[int, NDArray[np.float32]]) -> NDArray[np.uint16]:
         """Return the number of the way that each row's splits go."""
@@ -132,26 +134,30 @@ class TreeContributions:
                 patterns = tree.pattern(columns)
                 places = tree.places.take(patterns)
                 if places.min() < 0:
-                    self._learn(tree, X, patterns, start)
+                    self._learn(tree, X, start)
                     places = tree.places.take(patterns)
                 # Places are known to be within; "clip" spares numpy the copy that "raise" makes.
                 answer = answers[: len(places)]
                 effects += tree.effects.take(places, axis=0, out=answer, mode="clip")
         return self._base, found.astype(np.float64)
 
-    def _learn(self, tree: _Tree, X: Matrix, patterns: NDArray[np.uint16], start: int) -> None:
-        """Ask XGBoost about the patterns of a chunk that were not met before."""
-        kinds, first = np.unique(patterns, return_index=True)
+    def _learn(self, tree: _Tree, X: Matrix, start: int) -> None:
+        """Ask XGBoost about the patterns from a row on that were not met before."""
+        used = {split.column for split in tree.splits}
+        rows = {k: np.ascontiguousarray(X.values[start:, k]) for k in used}
+        kinds, first = np.unique(tree.pattern(rows), return_index=True)
         is_new = tree.places[kinds] < 0
-        alone = self.booster[tree.number : tree.number + 1]
-        found = self._ask(alone, X, first[is_new] + start, is_bare=True)[:, :-1]
+        if tree.alone is None:
+            tree.alone = self.booster[tree.number : tree.number + 1]
+        found = self._ask(tree.alone, X, first[is_new] + start, is_bare=True)[:, :-1]
         tree.keep(kinds[is_new], _sum_groups(found, self.groups, self._count))
 
     def _explain_whole(self, X: Matrix) -> tuple[float, Floats]:
         if not len(X):
             return 0.0, np.zeros((0, self._count))
         found = self._ask(self.booster, X, np.arange(len(X)))
-        return float(found[0, -1]), _sum_groups(found[:, :-1], self.groups, self._count)
+        sums = _sum_groups(found[:, :-1], self.groups, self._count)
+        return float(found[0, -1]), sums.astype(np.float64)
 
     def _ask(
         self, booster: xgb.Booster, X: Matrix, rows: NDArray[np.intp], *, is_bare: bool = False
@@ -166,8 +172,10 @@ class TreeContributions:
         return np.asarray(booster.predict(table, pred_contribs=True))
 
 
-def _sum_groups(effects: NDArray[np.float32], groups: NDArray[np.intp], count: int) -> Floats:
-    found = np.zeros((len(effects), count))
+def _sum_groups(
+    effects: NDArray[np.float32], groups: NDArray[np.intp], count: int
+) -> NDArray[np.float32]:
+    found = np.zeros((len(effects), count), dtype=np.float32)
     for k in np.flatnonzero(effects.any(axis=0)):
         found[:, groups[k]] += effects[:, k]
     return found
@@ -190,11 +198,11 @@ def _read_trees(booster: xgb.Booster, groups: int) -> list[_Tree] | None:
     ]
 
 
-def _read_split(row: dict[str, object]) -> _Split:
+def _read_split(row: dict[Any, Any]) -> _Split:
     category = row["Category"]
     return _Split(
         int(str(row["Feature"]).removeprefix("f")),
-        np.float32(row["Split"]),  # type: ignore[arg-type]
-        row["Missing"] == row["Yes"],
+        np.float32(row["Split"]),
+        bool(row["Missing"] == row["Yes"]),
         np.array(category, dtype=np.float32) if isinstance(category, list) else None,
     )

@@ -9,6 +9,7 @@ from clv_pipeline.orchestration.common import POOL, RETRY, explained
 from clv_pipeline.orchestration.partitions import run_cutoff
 from clv_pipeline.orchestration.previews import SUMMARY, plot_bars, preview
 from clv_pipeline.orchestration.project import Project
+from clv_pipeline.orchestration.resuming import do_once
 
 if TYPE_CHECKING:
     from data_quality.gates import Gate, GateReport
@@ -67,15 +68,38 @@ def run_gate_check(gate: "Gate", context: Any, project: Project) -> dg.AssetChec
     # Great Expectations takes seconds to import.
     from data_quality.gates import record_results, run_gate
 
-    with explained(f"The gate '{gate}' could not be run: "):
+    def run() -> "GateReport | None":
         report = run_gate(project.settings, gate, run_cutoff(context), context.run.run_id)
         record_results(project.settings, report)
+        if not report.is_passed:
+            raise _GateStopped(report)
+        return report
+
+    told: list[str] = []
+    try:
+        with explained(f"The gate '{gate}' could not be run: ", but=_GateStopped):
+            # Only a gate that passed is finished.
+            report = do_once(project, f"{gate} gate", run, lambda: None, told.append)
+    except _GateStopped as stopped:
+        report = stopped.report
+    if report is None:
+        return dg.AssetCheckResult(
+            passed=True, description=told[0], metadata={SUMMARY: f"The {gate} gate: {told[0]}"}
+        )
     return dg.AssetCheckResult(
         passed=report.is_passed,
         severity=dg.AssetCheckSeverity.ERROR,
         description=report.sentence,
         metadata={**describe_gate(report), **_show_health(report)},
     )
+
+
+class _GateStopped(Exception):  # noqa: N818 - says what happened
+    """A gate that did not pass."""
+
+    def __init__(self, report: "GateReport") -> None:
+        super().__init__(report.sentence)
+        self.report = report
 
 
 def _show_health(report: "GateReport") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from clv_pipeline.orchestration.code_location import build_definitions
 from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.partitions import data_days
 from clv_pipeline.orchestration.project import tidy_killed_runs
+from clv_pipeline.orchestration.resuming import is_trained
 from clv_pipeline.orchestration.running import RunFailedError, Runner, RunOutcome
 from clv_pipeline.orchestration.tables_view import print_frame, read_published
 from clv_pipeline.progress import Progress
@@ -57,6 +58,10 @@ def run(runner: Runner, cutoff: Cutoff | None, train: bool | None) -> None:
     if train or (train is None and not can_score):
         jobs.insert(0, TRAINING_JOB)
     cutoff, run_id = choose_cutoff(runner, cutoff)
+    trained = is_trained(runner.settings, cutoff, TRAINING_JOB, SCORING_JOB)
+    if TRAINING_JOB in jobs and trained is not None and can_score:
+        jobs.remove(TRAINING_JOB)
+        runner.progress.say(f"training as of {cutoff} was finished by run {trained}")
     failure: RunFailedError | None = None
     for job in jobs:
         try:

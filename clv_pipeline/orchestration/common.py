@@ -44,13 +44,15 @@ def stage_asset(
 
 
 @contextmanager
-def explained(prefix: str = "") -> Iterator[None]:
+def explained(prefix: str = "", but: type[Exception] = dg.Failure) -> Iterator[None]:
     """Turn an error into a failure that says why in a sentence; only passing faults are retried.
 
     Parameters
     ----------
     prefix
         Put before the sentence.
+    but
+        Errors of this kind pass as they are.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def explained(prefix: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except dg.Failure:
+    except (dg.Failure, but):
         raise
     except Exception as error:
         if is_passing_fault(error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -129,6 +129,16 @@ def post_figures(settings: Settings) -> PostedFigures:
                         posted.plots[title] = files[name]
     mark_champion(settings)
     return posted
+
+
+def recall_challenger(settings: Settings) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return the newest challenger's manifest and leaderboard, as `learning.train` did."""
+    from clv_pipeline.models import store
+
+    folder = settings.paths.models
+    pointer = json.loads((folder / CHALLENGER).read_text(encoding="utf-8"))
+    files, manifest = store.load_files(folder, str(pointer["model_version"]))
+    return manifest, pd.read_parquet(io.BytesIO(files[TABLES["model_leaderboard"]]))
 
 
 def _to_parquet(frame: pd.DataFrame) -> bytes:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from clv_pipeline.features.registry import Feature
 
 CHALLENGER = "challenger.json"
-# Rows of a panel that are held in memory; of more, all cutoffs' rows of a share of the customers.
-MAX_PANEL_ROWS = 2_000_000
 Tell = Callable[[str, float], None]
 
 
@@ -102,6 +100,7 @@ def train(
     from clv_pipeline.features.services import find_service
     from clv_pipeline.models import store
     from clv_pipeline.models.panel import Panel, leave_out
+    from clv_pipeline.models.room import limit_matrices
     from clv_pipeline.orchestration.figures import collect_figures
     from clv_pipeline.training import decide_challenger, train_challenger
 
@@ -109,13 +108,16 @@ def train(
         model = ModelSettings.model_validate({**settings.model.model_dump(), **overrides})
         settings = settings.model_copy(update={"model": model})
     columns = leave_out(find_service(settings).inputs, settings.model.left_out_features)
-    features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
-    if settings.engine.distributes(len(features)):
-        open_spark(settings)
-    panel = Panel.build(features, labels, columns)
-    if settings.model.neural:
-        panel = replace(panel, days=read_order_days(settings, panel.cutoffs))
-    result = train_challenger(settings, columns, panel, cutoff, run_id, tell)
+    with limit_matrices(settings):
+        features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
+        if settings.engine.distributes(len(features)):
+            open_spark(settings)
+        panel = Panel.build(features, labels, columns)
+        del features, labels
+        if settings.model.neural:
+            panel = replace(panel, days=read_order_days(settings, panel.cutoffs))
+        scratch = settings.paths.scratch
+        result = train_challenger(settings, columns, panel, cutoff, run_id, tell, scratch)
     decision = decide_challenger(result)
     manifest = {
         **result.manifest,
@@ -210,9 +212,10 @@ def read_panel(
         if not has_table(connection, "features", "customer_features"):
             raise LearningError("There are no features yet: run the job 'training'.")
         # A hash of the id is as good as a draw, and takes the same customers at each cutoff.
+        share = sampled_share(connection, days, settings.model.max_panel_rows)
         drawn = "md5_number_lower(customer_id) % 1000000 < ?"
         where = f"WHERE list_contains(?, cutoff_date) AND {drawn}"
-        asked = [days, round(1_000_000 * sampled_share(connection, days))]
+        asked = [days, round(1_000_000 * share)]
         features = read_features(connection, where, asked, _read_names(settings, columns))
         labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", asked)
     missing = set(days) - set(features["cutoff_date"].dt.date)
@@ -224,21 +227,22 @@ def read_panel(
     return features, labels
 
 
-def sampled_share(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> float:
-    """Return the share of customers that a panel of some days may hold, 1 for all of them."""
+def sampled_share(connection: duckdb.DuckDBPyConnection, days: Sequence[date], most: int) -> float:
+    """Return the share of customers that a panel of so many rows may hold, 1 for all of them."""
     query = "SELECT count(*) FROM features.customer_features WHERE list_contains(?, cutoff_date)"
     (rows,) = read_row(connection, query, [list(days)])
-    return min(1.0, MAX_PANEL_ROWS / rows) if rows else 1.0
+    return min(1.0, most / rows) if rows else 1.0
 
 
 def _describe_sample(settings: Settings, cutoffs: Sequence[Cutoff]) -> list[str]:
     with open_warehouse(settings, read_only=True) as connection:
-        share = sampled_share(connection, [cutoff.day for cutoff in cutoffs])
+        days = [cutoff.day for cutoff in cutoffs]
+        share = sampled_share(connection, days, settings.model.max_panel_rows)
     if share >= 1:
         return []
     return [
         f"Learned from {share:.1%} of the customers, drawn by their ids alike: with all of them "
-        f"the cutoffs hold more than {MAX_PANEL_ROWS:,} rows."
+        f"the cutoffs hold more than {settings.model.max_panel_rows:,} rows."
     ]
 
 
@@ -263,8 +267,9 @@ def read_features(
     """Read rows of ``features.customer_features`` with some of its features.
 
     Features without a single value (of inputs that the shop does not have) are left out: no model
-    learns from them, and they would take as much memory as the others.
+    learns from them, and they would take as much memory as the others. Numbers are float32.
     """
+    from clv_pipeline.models.blocks import read_block
     from clv_pipeline.models.panel import ALWAYS_KEPT
 
     counts = ", ".join(f"count({quote_identifier(name)})" for name in names)
@@ -272,10 +277,7 @@ def read_features(
         connection, f"SELECT {counts} FROM features.customer_features {where}", parameters
     )
     chosen = [name for name, count in zip(names, held, strict=True) if count or name in ALWAYS_KEPT]
-    columns = ", ".join(map(quote_identifier, ["customer_id", "cutoff_date", *chosen]))
-    return read_frame(
-        connection, f"SELECT {columns} FROM features.customer_features {where}", parameters
-    )
+    return read_block(connection, "features.customer_features", where, parameters, chosen)
 
 
 def read_order_days(settings: Settings, cutoffs: tuple[Cutoff, ...]) -> pd.DataFrame:

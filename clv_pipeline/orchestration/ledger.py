@@ -19,6 +19,14 @@ LANDING_COUNTS = (
     "count_rows_guest",
     "count_rows_quarantined",
 )
+# Steps that runs have finished, for one that goes on with an interrupted one.
+FINISHED = "ops.finished_steps"
+FINISHED_COLUMNS = "run_id VARCHAR, step VARCHAR, fingerprint VARCHAR"
+# A run that went on with another one took its predictions over.
+_OF_RUN = (
+    "run_id = ? OR (cutoff_date = ? AND EXISTS "
+    f"(SELECT 1 FROM {FINISHED} WHERE run_id = ? AND step = 'predictions'))"
+)
 LANDING_SUMS = ("sum_amount_in", "sum_amount_kept", "sum_amount_guest", "sum_amount_quarantined")
 
 RUN_SCHEMA = pa.schema(
@@ -164,11 +172,12 @@ def _landing_totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 def _scored(connection: duckdb.DuckDBPyConnection, run: RunRecord) -> dict[str, Any]:
     if has_table(connection, "scores", "customer_predictions"):
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {FINISHED} ({FINISHED_COLUMNS})")
         count, version = read_row(
             connection,
             "SELECT count(DISTINCT customer_id), any_value(model_version) "
-            "FROM scores.customer_predictions WHERE run_id = ?",
-            [run.run_id],
+            f"FROM scores.customer_predictions WHERE {_OF_RUN}",
+            [run.run_id, None if run.cutoff is None else run.cutoff.day, run.run_id],
         )
         if count:
             return {"count_customers": int(count), "model_version": version}

@@ -1,6 +1,8 @@
 """The training job's own assets: challenger, champion, leaderboard."""
 
+import json
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,6 +18,7 @@ from clv_pipeline.orchestration.previews import (
     show_image,
 )
 from clv_pipeline.orchestration.project import Project
+from clv_pipeline.orchestration.resuming import do_once
 
 GROUP = "model"
 CHALLENGER = dg.AssetKey("challenger_model")
@@ -81,12 +84,18 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
             if value is not None
         }
         with explained():
-            manifest, board = learning.train(
-                project.settings,
-                run_cutoff(context),
-                context.run.run_id,
-                lambda text, share: context.log.info(f"{text} ({share:.0%})"),
-                overrides,
+            manifest, board = do_once(
+                project,
+                "challenger" + (json.dumps(overrides, sort_keys=True) if overrides else ""),
+                lambda: learning.train(
+                    project.settings,
+                    run_cutoff(context),
+                    context.run.run_id,
+                    lambda text, share: context.log.info(f"{text} ({share:.0%})"),
+                    overrides,
+                ),
+                lambda: figures.recall_challenger(project.settings),
+                context.log.info,
             )
         for note in manifest["notes"]:
             context.log.info(note)
@@ -117,7 +126,9 @@ def build_model_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Asse
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
         with explained():
-            verdict = learning.promote_if_better(project.settings, context.run.run_id)
+            # The decision stands with the challenger: to carry it out twice changes nothing.
+            promote = partial(learning.promote_if_better, project.settings, context.run.run_id)
+            verdict = do_once(project, "champion", promote, promote, context.log.info)
         word = "serves now" if verdict.is_promoted else f"does not serve, {verdict.champion} stays"
         return dg.MaterializeResult(
             metadata={

@@ -16,6 +16,7 @@ from clv_pipeline.orchestration.previews import (
     preview,
 )
 from clv_pipeline.orchestration.project import Project
+from clv_pipeline.orchestration.resuming import do_once
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_published, open_warehouse, read_frame
@@ -57,11 +58,14 @@ def build_scoring_assets(
     ) -> dg.MaterializeResult[Any]:
         notes: list[str] = []
         with explained():
-            scored = serving.score(
-                project.settings,
-                run_cutoff(context),
-                context.run.run_id,
-                notes.append,
+            settings, cutoff = project.settings, run_cutoff(context)
+            scored = do_once(
+                project,
+                "predictions",
+                lambda: serving.score(
+                    settings, cutoff, context.run.run_id, notes.append, context.log.info
+                ),
+                lambda: serving.recall_scores(settings, cutoff),
                 context.log.info,
             )
         metadata = _show_predictions(project.settings, run_cutoff(context), scored)
@@ -82,7 +86,14 @@ def build_scoring_assets(
         context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult[Any]:
         with explained():
-            count = serving.stand(project.settings, run_cutoff(context), context.log.info)
+            settings, cutoff = project.settings, run_cutoff(context)
+            count = do_once(
+                project,
+                "standing",
+                lambda: serving.stand(settings, cutoff, context.log.info),
+                lambda: serving.recall_scores(settings, cutoff).customers,
+                context.log.info,
+            )
         with open_warehouse(project.settings, read_only=True) as connection:
             day = [run_cutoff(context).day]
             segments = read_frame(connection, _SEGMENTS, day).set_index("segment")["customers"]

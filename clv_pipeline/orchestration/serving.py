@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clv_pipeline.orchestration import ledger
+from clv_pipeline.parallel import count_workers
 from clv_pipeline.progress import Counter
 from clv_pipeline.publication import PublicationRefusedError, publish
 from clv_pipeline.settings import Settings
@@ -119,10 +120,28 @@ def score(
             batches: Any = score_on_spark(settings, model.columns, cutoff, run_id, version)
         else:
             batches = score_in_batches(
-                connection, model, settings, cutoff, run_id, version, progress
+                connection,
+                model,
+                settings,
+                cutoff,
+                run_id,
+                version,
+                progress,
+                count_workers(settings, count),
             )
         rows = replace_in_batches(connection, PREDICTIONS, batches, {"cutoff_date": cutoff.day})
     return Scored(rows, count, version)
+
+
+def recall_scores(settings: Settings, cutoff: Cutoff) -> Scored:
+    """Say what the scoring of a cutoff has written."""
+    from clv_pipeline.scoring import PREDICTIONS
+
+    rows = _count_rows(settings, PREDICTIONS, cutoff)
+    with open_warehouse(settings, read_only=True) as connection:
+        query = f"SELECT any_value(model_version) FROM {PREDICTIONS} WHERE cutoff_date = ?"
+        (version,) = read_row(connection, query, [cutoff.day])
+    return Scored(rows, rows // len(settings.value.horizons), str(version))
 
 
 def _stand_in(
@@ -166,7 +185,15 @@ def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | No
         backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])
         progress = Counter(2 * count, "looks at customers", tell or (lambda text: None))
         batches = stand_in_batches(
-            connection, settings, cutoff, model, shop, load_features(), backtested, progress
+            connection,
+            settings,
+            cutoff,
+            model,
+            shop,
+            load_features(),
+            backtested,
+            progress,
+            count_workers(settings, count),
         )
         return replace_in_batches(
             connection, "scores.customer_standing", batches, {"cutoff_date": cutoff.day}

@@ -163,8 +163,17 @@ class ModelSettings(Section):
     threads: int = Field(
         default=0, ge=0, description="Threads of XGBoost; 0: as many as there are cores."
     )
+    max_panel_rows: int = Field(
+        default=2_000_000,
+        ge=10_000,
+        description="Most rows of a training panel; of more, all cutoffs' rows of a share of the "
+        "customers, drawn by their ids alike.",
+    )
     max_training_rows: int = Field(
-        default=40_000, ge=1_000, description="Most rows that boosted models see of a panel."
+        default=40_000,
+        ge=1_000,
+        description="Most rows of a panel that boosted models see; of more, a sample stratified by "
+        "cutoff and value, each row weighted by what it stands for.",
     )
     trees: int = Field(default=100, ge=1, le=5_000, description="Trees of each boosted model.")
     candidates: Literal["standard", "full"] = Field(
@@ -378,7 +387,8 @@ class EngineSettings(Section):
     memory_limit: str = Field(
         default="4GB",
         pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$",
-        description="Memory of DuckDB before it spills to disk: a number with MB, GB, MiB or GiB.",
+        description="Memory of DuckDB before it spills to disk, and what the matrices of training "
+        "may take before they lie there, too: a number with MB, GB, MiB or GiB.",
     )
     spill_limit: str | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import xgboost as xgb
 
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.binning import Batch, bin_batches, cut
-from clv_pipeline.models.boosters import boost, dump_booster
+from clv_pipeline.models.boosters import boost, dump_booster, predict_booster
 from clv_pipeline.models.panel import Matrix
+from clv_pipeline.models.room import limit_matrices
+from clv_pipeline.settings import Settings
+from clv_pipeline.spilling import spill_folder
 
 N, P = 6_000, 5
 PARAMETERS: dict[str, Any] = {"tree_method": "hist", "max_bin": 16, "nthread": 1, "seed": 0}
@@ -95,3 +99,36 @@ def test_a_matrix_is_binned_once(rows: tuple[Any, Any]) -> None:
     assert X.binned(64) is bins
     again = boost(X, label.astype(float), options, {"objective": "reg:squarederror"})
     assert dump_booster(first) == dump_booster(again)
+
+
+def test_matrices_and_bins_beyond_the_limit_lie_on_disk(
+    rows: tuple[Any, Any], settings: Settings
+) -> None:
+    values, label = rows
+    X = Matrix(
+        np.arange(N).astype(object),
+        np.full(N, np.datetime64("2024-01-31")),
+        tuple("abcde"),
+        values,
+    )
+    options, objective = FitOptions(30, trees=8), {"objective": "reg:squarederror"}
+    expected = predict_booster(boost(X, label.astype(float), options, objective), X)
+    engine = settings.engine.model_copy(update={"memory_limit": "0.04MB"})
+    with limit_matrices(settings.model_copy(update={"engine": engine})):
+        wide = X.with_columns({"f": values[:, 0].astype(float)})
+        assert isinstance(wide.values, np.memmap)
+        np.testing.assert_array_equal(wide.values[:, :P], values)
+        taken = wide.take(np.arange(N) % 2 == 0)
+        assert isinstance(taken.values, np.memmap)
+        np.testing.assert_array_equal(taken.values[:, :P], values[::2])
+        folder = spill_folder(settings)
+        assert isinstance(X.binned(64), xgb.QuantileDMatrix)  # made before
+        again = Matrix(X.customer_id, X.cutoff_date, X.names, X.values)
+        assert isinstance(again.binned(64), xgb.ExtMemQuantileDMatrix)
+        assert len(list(folder.glob("bins_*"))) == 1
+        found = predict_booster(boost(again, label.astype(float), options, objective), X)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    del again
+    gc.collect()
+    assert not list(folder.iterdir())
+    assert wide.values[5, 0] == values[5, 0]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from clv_pipeline.orchestration import learning
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import open_warehouse
+from clv_pipeline.warehouse import open_warehouse, read_frame
 
 CUTOFFS = (Cutoff.parse("2024-01-31"), Cutoff.parse("2024-02-29"))
 
@@ -32,13 +33,21 @@ def filled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_a_panel_that_fits_is_read_whole(filled: Settings) -> None:
     features, labels = learning.read_panel(filled, CUTOFFS, ())
     assert (len(features), len(labels)) == (40_000, 20_000)
+    assert features["frequency"].dtype == "float32"
+    keys = ["customer_id", "cutoff_date"]
+    pd.testing.assert_frame_equal(features, features.sort_values(keys, ignore_index=True))
+    with open_warehouse(filled, read_only=True) as connection:
+        raw = read_frame(connection, "FROM features.customer_features").sort_values(keys)
+    assert features["customer_id"].tolist() == raw["customer_id"].tolist()
+    assert features["frequency"].tolist() == raw["frequency"].tolist()
     assert learning._describe_sample(filled, CUTOFFS) == []
 
 
 def test_of_a_larger_panel_the_same_customers_at_each_cutoff(
-    filled: Settings, monkeypatch: pytest.MonkeyPatch
+    filled: Settings,
 ) -> None:
-    monkeypatch.setattr(learning, "MAX_PANEL_ROWS", 10_000)
+    model = filled.model.model_copy(update={"max_panel_rows": 10_000})
+    filled = filled.model_copy(update={"model": model})
     features, labels = learning.read_panel(filled, CUTOFFS, ())
     assert len(features) == pytest.approx(10_000, rel=0.05)
     sets = features.groupby("cutoff_date")["customer_id"].agg(set)

@@ -213,15 +213,18 @@ def test_two_runs_at_once_are_not_possible(trained: Settings, newest: Cutoff) ->
     assert "Traceback" not in second.stderr
 
 
-def test_a_run_that_was_killed_is_made_up_for(
-    trained: Settings, trained_folder: Path, newest: Cutoff
+def test_a_run_that_was_killed_is_gone_on_with(
+    trained: Settings,
+    trained_folder: Path,
+    newest: Cutoff,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = trained.paths.published.resolve()
-    # So that there is something to build, which the run is killed at.
+    # So that there is something to build before the run is killed.
     forget_steps(trained, ["as_of"])
     ((first_run,),) = query_warehouse(trained, "SELECT DISTINCT run_id FROM ops.built_steps")
     with subprocess.Popen(
-        [CLV, "run", "--cutoff", str(newest)],
+        [sys.executable, "-m", "clv_pipeline.cli", "run", "--cutoff", str(newest)],
         env=environment(trained) | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
@@ -229,23 +232,37 @@ def test_a_run_that_was_killed_is_made_up_for(
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "staging gate" in line:
-                time.sleep(1)  # the as-of tables are built now
-                os.killpg(process.pid, signal.SIGKILL)
+            if "predictions gate" in line:
+                os.killpg(process.pid, signal.SIGKILL)  # while it says where customers stand
     assert process.returncode == -signal.SIGKILL
     assert trained.paths.published.resolve() == before
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(serving, "score", refuse)
     score(trained, newest)
+    assert trained.paths.published.resolve() != before
     assert_same(answer(trained), answer(load_settings(trained_folder)))
-    statuses = query_warehouse(
-        trained, "SELECT status FROM ops.pipeline_runs ORDER BY started_at DESC LIMIT 2"
+    runs = query_warehouse(
+        trained,
+        "SELECT status, count_customers, model_version IS NULL, run_id FROM ops.pipeline_runs "
+        "ORDER BY started_at DESC LIMIT 2",
     )
-    assert statuses == [("succeeded",), ("interrupted",)]
+    killed = runs[1][3]
+    assert [row[:3] for row in runs] == [("succeeded", 400, False), ("interrupted", None, True)]
     built = query_warehouse(trained, "SELECT step, run_id FROM ops.built_steps ORDER BY ALL")
     assert {step for step, run_id in built if run_id == first_run} == {"staging"}
-    assert {step for step, run_id in built if run_id != first_run} == {"as_of", "features"}
+    assert {step for step, run_id in built if run_id == killed} == {"as_of", "features"}
     with dg.DagsterInstance.get() as instance:
         unfinished = [run for run in instance.get_runs() if not run.is_finished]
+        (newest_run,) = instance.get_runs(limit=1)
+        said = [entry.user_message for entry in instance.all_logs(newest_run.run_id)]
     assert not unfinished
+    assert f"Finished by run {killed}, before it was interrupted." in said
+    # Once it has ended, the same day is done anew.
+    with pytest.raises(RunFailedError, match="done again"):
+        score(trained, newest)
 
 
 def test_a_cutoff_outside_the_range_is_refused(trained: Settings, newest: Cutoff) -> None:

@@ -1,0 +1,30 @@
+"""Batches shared among processes: the same answers in the same order."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clv_pipeline.parallel import LEAST_ROWS, count_workers, map_batches
+from clv_pipeline.settings import Settings
+
+
+def root():
+    return math.sqrt
+
+
+def test_processes_answer_in_the_order_of_the_batches() -> None:
+    tasks = range(7)
+    assert list(map_batches(root, tasks, 2)) == [math.sqrt(k) for k in tasks]
+
+
+def test_a_batch_that_fails_says_so() -> None:
+    with pytest.raises(ValueError, match="math domain error|nonnegative"):
+        list(map_batches(root, [1, -1], 2))
+
+
+def test_few_customers_need_no_processes(settings: Settings) -> None:
+    assert count_workers(settings, LEAST_ROWS - 1) == 1
+    engine = settings.engine.model_copy(update={"threads": 3})
+    assert count_workers(settings.model_copy(update={"engine": engine}), LEAST_ROWS) == 3
