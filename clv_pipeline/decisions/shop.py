@@ -162,8 +162,7 @@ def stand_in_batches(
         history_matrix(past.assign(customer_id="", cutoff_date=day))
     )
     make = partial(_make_explainer, model, usual_customer, tuple(features), longest)
-    # A cent in a hundred thousand is enough; what rounding leaves is spread with the rest.
-    base, effects = 0.0, np.empty((len(shop), len(CONCEPTS)), dtype=np.float32)
+    base, effects = 0.0, np.empty((len(shop), len(CONCEPTS)))
     explained = published = 0.0
     start = 0
     rows = (rows for _, rows in _batches(connection, cutoff, shop, model.columns, is_narrow=True))
@@ -192,7 +191,7 @@ def stand_in_batches(
             together.iloc[here],
             shop.purchase.iloc[here],
             shop.clv.iloc[here],
-            Parts(base, effects[here].astype(np.float64)),
+            Parts(base, effects[here]),
         )
         for here, rows in _batches(connection, cutoff, shop, FACTS)
     )
