@@ -44,7 +44,8 @@ class Measured:
     seconds
         Wall time of each run, without starting Python and without ``prepare``.
     peak_bytes
-        The most resident memory that any run's process had over its whole life.
+        The most resident memory that any run's process had over its whole life, and its children
+        at once.
     answer
         What the last run returned.
     """
@@ -147,12 +148,13 @@ def _child(
     try:
         if prepare is not None:
             prepare()
-        began = time.perf_counter()
-        answer = function(*arguments)
-        took = time.perf_counter() - began
+        with ChildWatch() as children:
+            began = time.perf_counter()
+            answer = function(*arguments)
+            took = time.perf_counter() - began
         if isinstance(answer, Timed):
             took, answer = answer.seconds, answer.answer
-        sender.send((took, peak_memory(), answer))
+        sender.send((took, peak_memory() + children.peak_bytes, answer))
     except BaseException:
         sender.send(traceback.format_exc())
     finally:
@@ -169,6 +171,43 @@ def peak_memory() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class ChildWatch:
+    """Watches the most resident memory that this process's children have together.
+
+    What they share is counted with each, so the figure errs upwards.
+
+    Attributes
+    ----------
+    peak_bytes
+        The most seen so far, looking ten times a second; 0 where there is no ``/proc``.
+    """
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> ChildWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        page = os.sysconf("SC_PAGE_SIZE")
+        while not self._ended.wait(_POLL_SECONDS):
+            held = 0
+            for task in Path("/proc/self/task").glob("*/children"):
+                try:
+                    for child in task.read_text().split():
+                        held += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * page
+                except OSError:
+                    continue
+            self.peak_bytes = max(self.peak_bytes, held)
 
 
 class FolderWatch:

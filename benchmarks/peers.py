@@ -110,11 +110,27 @@ def rfm_by_lifetimes(history: Path, cutoff: date) -> dict[str, Any]:
     import pandas as pd
     from lifetimes.utils import summary_data_from_transaction_data
 
+    summary = summary_data_from_transaction_data(
+        _orders(history), "user_id", "ts", "amount", observation_period_end=pd.Timestamp(cutoff)
+    )
+    return {"customers": len(summary)}
+
+
+def rfm_by_pymc_marketing(history: Path, cutoff: date) -> dict[str, Any]:
+    """Summarise by pymc-marketing's own function, likewise."""
+    from pymc_marketing.clv.utils import rfm_summary
+
+    summary = rfm_summary(
+        _orders(history), "user_id", "ts", "amount", observation_period_end=cutoff.isoformat()
+    )
+    return {"customers": len(summary)}
+
+
+def _orders(history: Path) -> Any:
+    import pandas as pd
+
     frame = pd.read_parquet(history, columns=["user_id", "ts", "amount", "is_refund"])
     frame = frame[~frame["is_refund"]]
     frame["ts"] = frame["ts"].dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
     frame["amount"] = frame["amount"].astype(float)
-    summary = summary_data_from_transaction_data(
-        frame, "user_id", "ts", "amount", observation_period_end=pd.Timestamp(cutoff)
-    )
-    return {"customers": len(summary)}
+    return frame

@@ -10,7 +10,8 @@ limit of 4 GB is set for DuckDB.
 
 Questions: landing, staging, days (each builds history once more), day_added (a night through all
 three), one_cutoff and twelve_cutoffs (as-of tables and features), peers (RFM and windows from raw
-files by polars and pandas, and by DuckDB from the daily table), rfm (lifetimes' summary).
+files by polars and pandas, and by DuckDB from the daily table), rfm (the summaries of
+lifetimes and pymc-marketing).
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ LAST_DAY = date(2024, 12, 31)
 NIGHT = datetime(2024, 12, 30, 23, tzinfo=UTC)
 ONE = (Cutoff(LAST_DAY),)
 TWELVE = tuple(Cutoff(LAST_DAY - timedelta(days=30 * k)) for k in range(12, 0, -1))
+# Libraries whose summary for buy-till-you-die models is measured where they are installed.
+RFM_PEERS = ("lifetimes", "pymc_marketing")
 DAY_MODELS = ("int_customer_days", "int_customer_day_items", "int_customer_day_places")
 
 
@@ -238,10 +241,19 @@ def measure_rfm(home: Path, history: Path, runs: int) -> Table:
     wanted = ("customer_spine", "customer_history")
     fresh = partial(drop, home, "features", "as_of")
     table.add(measure(ours, run_models, home, ONE, wanted, runs=runs, prepare=fresh))
-    if is_installed("lifetimes"):
-        name = "lifetimes' summary, from raw files"
-        table.add(measure(name, peers.rfm_by_lifetimes, history, LAST_DAY, runs=runs))
+    for library in RFM_PEERS:
+        if is_installed(library):
+            name = f"{library.replace('_', '-')}'s summary, from raw files"
+            function = getattr(peers, f"rfm_by_{library}")
+            table.add(measure(name, function, history, LAST_DAY, runs=runs))
     return table
+
+
+def name_missing(only: Sequence[str]) -> str:
+    """Say which peers of the RFM table are not installed, and so not in it."""
+    missing = [name for name in RFM_PEERS if "rfm" in only and not is_installed(name)]
+    names = " and ".join(name.replace("_", "-") for name in missing)
+    return f" Not installed, so not measured: {names}." if names else ""
 
 
 def _slowest(found: Measured) -> str:
@@ -274,7 +286,7 @@ def main() -> None:
         f"python -m benchmarks.scale --orders {options.orders:_} --runs {options.runs}{chosen}",
         tables,
         "Simulated orders, 20 a customer. Times of models are dbt's own, one model after the "
-        "other; starting dbt is not in them. DuckDB may use 4 GB.",
+        "other; starting dbt is not in them. DuckDB may use 4 GB." + name_missing(only),
         options.results,
     )
 
