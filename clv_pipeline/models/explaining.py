@@ -279,12 +279,8 @@ class Explainer:
         if id(booster) not in self._trees:
             # A column whose contribution is shared out is a group of its own.
             shared = [name for name in X.names if name in shares]
-            groups = [
-                len(CONCEPTS) + shared.index(name)
-                if name in shares
-                else CONCEPTS.index(self._concept(name))
-                for name in X.names
-            ]
+            places = {name: k for k, name in enumerate((*CONCEPTS, *shared))}
+            groups = [places[n if n in shares else self._concept(n)] for n in X.names]
             self._trees[id(booster)] = TreeContributions(
                 booster, np.array(groups), shared, has_offset=start is not None
             )
