@@ -250,9 +250,11 @@ def report(found: pd.DataFrame) -> str:
     order = list(dict.fromkeys(found["model"]))
     parts = ["# Accuracy\n", "Means over the cutoffs; RMSE relative to Pareto/NBD + Gamma-Gamma.\n"]
     for shop, rows in [("all shops", found), *found.groupby("shop", sort=False)]:
-        means = rows.groupby("model")[list(MEASURES)].mean().reindex(order)
-        parts += [f"\n## {shop}: {rows.groupby(['shop', 'cutoff']).ngroups} cutoffs\n"]
-        parts += [markdown(means.reset_index())]
+        by_model, cutoffs = rows.groupby("model"), rows.groupby(["shop", "cutoff"]).ngroups
+        # A mean over fewer cutoffs than the others' is no figure to stand beside them.
+        complete = [m for m in order if by_model.size().get(m, 0) == cutoffs]
+        means = by_model[list(MEASURES)].mean().reindex(complete)
+        parts += [f"\n## {shop}: {cutoffs} cutoffs\n", markdown(means.reset_index())]
     parts += [_describe_steps(found)]
     ensemble = found[found["model"] == "ensemble"]
     columns = ["shop", "cutoff", "horizon", *MEASURES, "bias"]
@@ -269,6 +271,7 @@ def _describe_steps(found: pd.DataFrame) -> str:
     rows = []
     for model in (m for m in dict.fromkeys(found["model"]) if m.startswith("- ")):
         row: dict[str, object] = {"left out or changed": model.removeprefix("- ")}
+        row["cutoffs"] = int(wide["normalized_gini"][model].count())
         for measure in MEASURES:
             change = (wide[measure][model] - wide[measure]["ensemble"]).dropna()
             if change.empty:
@@ -283,7 +286,7 @@ def _describe_steps(found: pd.DataFrame) -> str:
         return ""
     head = "\n## What each step brings: the figure without it, less the ensemble's\n\n"
     note = (
-        "Mean over all cutoffs, ± two standard errors over the cutoffs, and how many are worse.\n\n"
+        "Mean over the cutoffs, ± two standard errors over the cutoffs, and how many are worse.\n\n"
     )
     return head + note + markdown(pd.DataFrame(rows)) + "\n"
 
