@@ -109,7 +109,7 @@ def errors(windows: Windows, horizon: int, first_day: date) -> Iterator[dict[str
     index = SeasonIndex(RETAIL_SEASON, first_day)
     shops = _levels(windows, ALL)
     for cutoff, groups in windows.items():
-        truth = groups[ALL].level
+        truth = float(np.log(groups[ALL].came / groups[ALL].expected))
         forecast = forecast_level(shops, cutoff, horizon, index)
         year_ago = index.days_known(cutoff.shift(-YEAR_DAYS))
         row: dict[str, object] = {
@@ -162,12 +162,12 @@ def main() -> None:
     found = pd.DataFrame(rows)
     groups = found.groupby(["shop", "year_before"], sort=False)
     table = groups[list(found.columns[2:])].agg(_root_mean_square)
-    table.insert(0, "windows", groups.size())
+    table.insert(0, "windows", groups.size().astype(str))
     text = "\n".join(
         [
             "# By how much a window's total is missed\n",
             "Printed by `python -m benchmarks.levels`: root mean square of the log error of the "
-            f"level, windows of {', '.join(map(str, HORIZONS))} days. The year before: none; "
+            f"total, windows of {', '.join(map(str, HORIZONS))} days. The year before: none; "
             f"young, the shop was younger than {GROWN_DAYS} days then; grown.\n",
             markdown(_flat(table)),
         ]
