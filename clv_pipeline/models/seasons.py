@@ -100,7 +100,9 @@ class Levels:
             bounded = np.clip(found, -LARGEST_LEVEL, LARGEST_LEVEL) * believed
             cutoff = _cutoff(day)
             known[cutoff] = tuple(float(level) for level in bounded)
-            index = index.since(first_day_of(cutoff, float(np.nan_to_num(X.column("T")[rows]).max())))
+            index = index.since(
+                first_day_of(cutoff, float(np.nan_to_num(X.column("T")[rows]).max()))
+            )
         return cls(horizon_days, known, index)
 
     def through(self, newest: Cutoff) -> Levels:
