@@ -25,7 +25,8 @@ from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.blending import ClusterBlend
 from clv_pipeline.models.clv import CLVModel
-from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
+from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.histories import Histories, history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
 from clv_pipeline.models.season_index import NO_SEASON

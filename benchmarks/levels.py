@@ -20,7 +20,7 @@ from benchmarks.accuracy import markdown
 from benchmarks.accuracy_shops import CASES, features_at, labels_at, read_days
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.btyd.fitting import FitError
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.season_index import NO_SEASON, SeasonIndex

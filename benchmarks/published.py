@@ -24,7 +24,7 @@ import pandas as pd
 from benchmarks.accuracy import MEASURES, markdown
 from benchmarks.accuracy_shops import CASES, features_at, labels_at, read_days
 from clv_pipeline.evaluation.metrics import purchase_measures, value_measures
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.timeline import Cutoff
 

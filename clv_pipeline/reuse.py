@@ -73,11 +73,10 @@ def claim_step(settings: Settings, step: str, variables: Mapping[str, Any]) -> C
     variables
         dbt's.
     """
-    if settings.engine.name != "duckdb":
-        return Claim(step, {})
     with open_warehouse(settings) as connection:
         connection.execute(_MAKE_LEDGER)
-        fingerprints = _fingerprint(connection, step, variables)
+        engine = {"engine": settings.engine.name}
+        fingerprints = _fingerprint(connection, step, {**variables, **engine})
         known = {
             cutoff: (fingerprint, counts, results, run_id)
             for cutoff, fingerprint, counts, results, run_id in connection.execute(
@@ -189,14 +188,15 @@ def _describe_sources(connection: duckdb.DuckDBPyConnection) -> list[Any]:
 def _tables_among(
     connection: duckdb.DuckDBPyConnection, results: Sequence[NodeResult]
 ) -> list[str]:
+    # What another engine has built is a view here.
     tables = {
         f"{schema}.{name}"
         for schema, name in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables()"
+            "SELECT table_schema, table_name FROM information_schema.tables"
         ).fetchall()
     }
     named = (
-        ".".join(entry.relation.replace('"', "").split(".")[-2:])
+        ".".join(entry.relation.replace('"', "").replace("`", "").split(".")[-2:])
         for entry in results
         if entry.relation
     )
@@ -214,7 +214,10 @@ def _count_rows(
             continue
         only = " WHERE cutoff_date = CAST(? AS DATE)" if cutoff else ""
         query = f"SELECT count(*) FROM {table}{only}"
-        counts[table] = int(read_row(connection, query, [cutoff] if cutoff else [])[0])
+        try:
+            counts[table] = int(read_row(connection, query, [cutoff] if cutoff else [])[0])
+        except duckdb.Error:  # a view, and the files of the other engine are gone
+            counts[table] = -1
     return counts
 
 

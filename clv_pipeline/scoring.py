@@ -16,7 +16,7 @@ from clv_pipeline.evaluation.groups import PRIOR_SPREAD
 from clv_pipeline.models import store
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.coherence import hurdle_variance
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.parallel import map_batches
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff

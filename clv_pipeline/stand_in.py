@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clv_pipeline.models.clv import HISTORY_ONLY, RATE_ONLY, CLVModel
-from clv_pipeline.models.fold import Histories
+from clv_pipeline.models.histories import Histories
 from clv_pipeline.models.manifest import make_manifest
 from clv_pipeline.models.panel import ALWAYS_KEPT, KEYS, TARGETS, Panel
 from clv_pipeline.settings import Settings

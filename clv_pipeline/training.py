@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from clv_pipeline.engines.counting import HistoryCounts
 from clv_pipeline.evaluation.backtest import (
     FoldResult,
     Forecasts,
@@ -41,7 +42,8 @@ from clv_pipeline.models.candidates import (
 )
 from clv_pipeline.models.clusters import BehaviourClusters
 from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
-from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
+from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.histories import Histories, history_matrix
 from clv_pipeline.models.learnable import NotTrainableError
 from clv_pipeline.models.manifest import (
     describe_recipe,
@@ -127,6 +129,7 @@ def train_challenger(
     run_id: str,
     progress: Progress | None = None,
     scratch: Path | None = None,
+    counts: Mapping[Cutoff, HistoryCounts] | None = None,
 ) -> TrainingResult:
     """Fit a challenger on every matured cutoff, and backtest it with everything refitted.
 
@@ -147,6 +150,8 @@ def train_challenger(
     scratch
         Folder for what is fitted meanwhile: a training of the same data and recipe that was
         interrupted is gone on with. Dropped at the end.
+    counts
+        Purchase histories that an engine has counted, by cutoff.
 
     Raises
     ------
@@ -155,7 +160,7 @@ def train_challenger(
     """
     panel = Panel(panel.features, _known_labels(panel, as_of), features, panel.days)
     _check_customers(panel, as_of)
-    histories = Histories(panel, settings.model.seed)
+    histories = Histories(panel, settings.model.seed, counts or {})
     first_day = panel.cutoffs[0].day - timedelta(days=settings.cadence.min_history_days - 1)
     model = CLVModel(settings.value.horizons, settings.value.yearly_discount_rate)
     model.history_ = histories.at(as_of)
@@ -171,11 +176,12 @@ def train_challenger(
     data_hash = hash_panel(panel)
     # Backtests are asked for again where the recipe is the same and what they compare is not.
     asked = [describe_recipe(settings, panel), settings.cadence.backtest_folds]
+    asked.append(settings.engine.name)
     kept = Scratch(scratch, [str(as_of), data_hash, *asked, library_versions()])
     count = _count_fits(settings, plans, progress)
     for horizon, plan in plans.items():
         options = FitOptions.from_settings(settings, horizon)
-        bench = Workbench(panel, options, histories, kept)
+        bench = Workbench(panel, options, histories, kept, settings)
         found = _run_folds(settings, bench, plan, notes, count)
         results += found
         bootstrap = PairedBootstrap(COMPARISON_POLICY)

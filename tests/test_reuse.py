@@ -126,5 +126,6 @@ def test_a_build_that_fails_leaves_nothing_to_reuse(built: Settings) -> None:
 
 
 def test_with_another_engine_every_step_is_built(built: Settings) -> None:
-    spark = build_settings(built.paths.home, {"engine": {"name": "spark"}})
+    assert claim_step(built, "staging", variables(built)).results is not None
+    spark = build_settings(built.root, {"engine": {"name": "spark"}})
     assert claim_step(spark, "staging", variables(spark)).results is None

@@ -29,7 +29,7 @@ from clv_pipeline.models.explaining import (
     fit_to,
     scale_to,
 )
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.swapping import ReferenceCustomer
 from clv_pipeline.parallel import map_batches
 from clv_pipeline.scoring import FEATURES, PREDICTIONS, estimate_alive, select_features

@@ -34,6 +34,7 @@ EXPORTED: dict[str, dict[str, Sequence[Column]]] = {
     },
 }
 PARTITION = "cutoff_date"
+FEATURES, LABELS = "features.customer_features", "as_of.customer_labels"
 _SPARK_TYPES = {
     "VARCHAR": "string",
     "BIGINT": "bigint",

@@ -1,10 +1,14 @@
-"""Learning where the rows lie: xgboost.spark, counts of purchase histories, answers per part."""
+"""Learning where the rows lie: training rows and xgboost.spark, and answers per part."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +16,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
-from numpy.typing import NDArray
 
-from clv_pipeline.engines.lake import mount
+from clv_pipeline.engines.lake import FEATURES, LABELS, mount
 from clv_pipeline.engines.session import open_spark, running_spark, without_warnings
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
-FEATURES = "features.customer_features"
-_LABEL, _WEIGHT, _OFFSET = "label", "weight", "base_margin"
+_LABEL, _WEIGHT, _OFFSET = "label", "weight", "offset"
 # XGBoost's names -> those of its estimators.
 _NAMES = {"eta": "learning_rate", "lambda": "reg_lambda", "seed": "random_state"}
 # Spark says by its settings how many threads a worker has, and the estimator chooses a classifier's
@@ -34,102 +36,155 @@ _SPARK_TYPES = {
 }
 
 
-def boost_on_spark(
-    values: NDArray[np.float32],
-    feature_types: Sequence[str] | None,
-    label: NDArray[Any],
-    parameters: Mapping[str, Any],
-    trees: int,
-    weight: NDArray[Any] | None = None,
-    offset: NDArray[Any] | None = None,
-) -> xgb.Booster:
-    """Fit a booster by xgboost.spark, its rows divided among Spark's workers.
+@dataclass(frozen=True)
+class LearningRows:
+    """Numbers of training rows, in files that Spark's workers read: none passes through here.
 
-    Each worker holds a part of the rows, and they add their histograms up in every level of a tree.
-    Only quantiles differ from what one process finds: each worker sets the values of leaves by its
-    own rows, and their means are taken.
-
-    Parameters
+    Attributes
     ----------
-    values
-        Shape (n, p); NaN is missing.
-    feature_types
-        XGBoost's code of each column; quantities when None.
-    label, weight, offset
-        Shape (n,) each.
-    parameters
-        As ``xgboost.train`` takes them.
-    trees
-        Rounds of boosting.
-
-    Raises
-    ------
-    EngineError
-        If no Spark session runs in this process.
+    folder
+        Of Parquet files.
     """
-    spark = running_spark()
-    with without_warnings():
-        from xgboost.spark import SparkXGBClassifier, SparkXGBRegressor
 
-        logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
-        names = [f"f{k}" for k in range(values.shape[1])]
-        columns = {name: values[:, k] for k, name in enumerate(names)}
-        columns[_LABEL] = label.astype(np.float32)
-        further: dict[str, Any] = {}
-        if weight is not None:
-            columns[_WEIGHT], further["weight_col"] = weight.astype(np.float32), _WEIGHT
-        if offset is not None:
-            columns[_OFFSET], further["base_margin_col"] = offset.astype(np.float32), _OFFSET
-        if feature_types is not None:
-            further["feature_types"] = list(feature_types)
-        rows = spark.createDataFrame(pa.table(columns))
-        workers = min(spark.sparkContext.defaultParallelism, len(label))
+    folder: Path
+
+    def boost(
+        self,
+        teach: Callable[[pd.DataFrame], pd.DataFrame],
+        features: Sequence[str],
+        feature_types: Sequence[str] | None,
+        parameters: Mapping[str, Any],
+        trees: int,
+        *,
+        has_weight: bool = False,
+        has_offset: bool = False,
+    ) -> xgb.Booster:
+        """Fit a booster by xgboost.spark, the rows divided among Spark's workers.
+
+        Each worker holds a part of the rows, and they add their histograms up in every level of a
+        tree. Bins are those of all workers' rows, found by each and merged; leaves of quantiles
+        are set by each worker's own rows, and their means are taken; each worker draws the rows
+        of a tree for itself.
+
+        Parameters
+        ----------
+        teach
+            From rows of the files to ``features``, ``label`` and, where there are any, ``weight``
+            and ``offset``; may leave rows out. Sent to the workers.
+        feature_types
+            XGBoost's code of each feature; quantities when None.
+        parameters
+            As ``xgboost.train`` takes them.
+        trees
+            Rounds of boosting.
+
+        Raises
+        ------
+        EngineError
+            If no Spark session runs in this process.
+        """
+        spark = running_spark()
+        extra = [_LABEL, *[_WEIGHT] * has_weight, *[_OFFSET] * has_offset]
         chosen = {_NAMES.get(k, k): v for k, v in parameters.items() if k not in _LEFT_OUT}
         is_classifier = chosen["objective"] == "binary:logistic"
         if is_classifier:
             del chosen["objective"]
-        make = SparkXGBClassifier if is_classifier else SparkXGBRegressor
-        estimator = make(
-            features_col=names,
-            label_col=_LABEL,
-            num_workers=workers,
-            verbose=False,
-            n_estimators=trees,
-            **further,
-            **chosen,
-        )
-        booster: xgb.Booster = estimator.fit(rows).get_booster()
-    # Matrices of this package come without names.
-    booster.feature_names = None
-    return booster
+        if has_weight:
+            chosen["weight_col"] = _WEIGHT
+        if has_offset:
+            chosen["base_margin_col"] = _OFFSET
+        if feature_types is not None:
+            chosen["feature_types"] = list(feature_types)
+        with without_warnings():
+            from xgboost.spark import SparkXGBClassifier, SparkXGBRegressor
+
+            logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
+            rows = spark.read.parquet(self.folder.as_uri())
+            lessons = rows.mapInArrow(_by_batch(teach), _floats([*features, *extra]))
+            make = SparkXGBClassifier if is_classifier else SparkXGBRegressor
+            estimator = make(
+                features_col=list(features),
+                label_col=_LABEL,
+                num_workers=spark.sparkContext.defaultParallelism,
+                verbose=False,
+                n_estimators=trees,
+                **chosen,
+            )
+            booster: xgb.Booster = estimator.fit(lessons).get_booster()
+        # Matrices of this package come without names.
+        booster.feature_names = None
+        return booster
 
 
-def count_histories(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
-    """Let Spark count the customers of each purchase history, which is all that a fit needs.
+@contextmanager
+def keep_rows(
+    settings: Settings,
+    cutoffs: Sequence[Cutoff],
+    horizon_days: int,
+    features: Sequence[str],
+    labels: Sequence[str],
+    make: Callable[[pd.DataFrame], pd.DataFrame],
+    names: Sequence[str],
+) -> Iterator[LearningRows]:
+    """Let Spark's workers make numbers of every customer of some cutoffs, kept for a while.
 
-    Customers with the same frequency, recency and T have the same likelihood, so a
-    buy-till-you-die model is fitted on these rows with their counts as weights, however many
-    customers there are.
-
-    Returns
-    -------
-    DataFrame
-        ``frequency``, ``recency``, ``T`` in days, and ``count_customers``, in that order; customers
-        without an order are left out.
+    Parameters
+    ----------
+    cutoffs, horizon_days
+        Whose features are read, with the label over so many days; rows without one are left out.
+    features, labels
+        Columns that are read, beside the keys.
+    make
+        From rows with these to numbers, in columns ``names``; may leave rows out. Sent to the
+        workers, which must have this package and see the home.
     """
     spark = open_spark(settings)
     mount(spark, settings, {})
+    days = ", ".join(f"date '{cutoff}'" for cutoff in cutoffs)
+    wanted = [f"features.`{name}`" for name in ("customer_id", "cutoff_date", *features)]
+    wanted += [f"labels.`{name}`" for name in labels]
     rows = spark.sql(
         f"""
-        select frequency, recency, `T`, count(*) as count_customers
-        from {FEATURES}
-        where cutoff_date = date '{cutoff}' and count_order_days > 0
-        group by frequency, recency, `T`
-        order by frequency, recency, `T`
+        select {", ".join(wanted)}
+        from {FEATURES} as features
+        inner join {LABELS} as labels using (customer_id, cutoff_date)
+        where features.cutoff_date in ({days}) and labels.horizon_days = {horizon_days}
         """
-    ).toArrow()
-    found: pd.DataFrame = rows.to_pandas()
-    return found
+    )
+    folder = Path(tempfile.mkdtemp(prefix="rows-", dir=_scratch(settings, "learning")))
+    try:
+        with without_warnings():
+            rows.mapInArrow(_by_batch(make), _floats(names)).write.mode("overwrite").parquet(
+                folder.as_uri()
+            )
+        yield LearningRows(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _by_batch(
+    answer: Callable[[pd.DataFrame], pd.DataFrame],
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Let a function from rows to numbers answer a batch at a time, as Spark hands them over."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = answer(pa.Table.from_batches([batch]).to_pandas(date_as_object=False))
+            if len(found):
+                columns = {str(c): found[c].to_numpy(dtype=np.float32) for c in found}
+                yield from pa.table(columns).to_batches()
+
+    return run
+
+
+def _floats(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}` float" for name in names)
+
+
+def _scratch(settings: Settings, name: str) -> Path:
+    folder = settings.paths.spark / "scratch" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def map_cutoff(

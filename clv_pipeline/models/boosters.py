@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 
-from clv_pipeline.engines.learning import boost_on_spark
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.panel import Floats, Matrix
+from clv_pipeline.models.panel import Floats, Matrix, Target
 
 # A start nearer to 0 or 1 than this could not be corrected: its curvature is too small to split on.
 LEAST_CHANCE, MOST_CHANCE = 0.02, 0.995
@@ -32,6 +33,76 @@ class RowLevels:
     orders: Floats
     chance: Floats
     amount: Floats
+
+    def take(self, rows: NDArray[Any]) -> RowLevels:
+        """Return the rows named by a mask or by positions."""
+        return RowLevels(self.value[rows], self.orders[rows], self.chance[rows], self.amount[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What one booster is fitted on.
+
+    Attributes
+    ----------
+    X
+        Rows.
+    label, offset, weight
+        Shape (n,) each; see `boost`.
+    """
+
+    X: Matrix
+    label: Floats
+    offset: Floats | None = None
+    weight: Floats | None = None
+
+
+class Teach(Protocol):
+    """Makes one booster's lesson of training rows, row by row: of any part of them, too."""
+
+    def __call__(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return the lesson of these rows."""
+        ...
+
+
+class Elsewhere(Protocol):
+    """Training rows that an engine keeps, where boosters are fitted without moving them here."""
+
+    def boost(self, teach: Teach, parameters: Mapping[str, Any], trees: int) -> xgb.Booster:
+        """Fit a booster on what is taught of every row."""
+        ...
+
+
+def learn(
+    teach: Teach,
+    X: Matrix,
+    y: Target,
+    levels: RowLevels | None,
+    weight: Floats | None,
+    elsewhere: Elsewhere | None,
+    options: FitOptions,
+    objective: dict[str, Any],
+    *,
+    base_score: float | None = None,
+    trees: int | None = None,
+) -> xgb.Booster:
+    """Fit one booster on what is taught of training rows, or of those that an engine keeps."""
+    if elsewhere is not None:
+        parameters = _parameters(options, objective, base_score)
+        return elsewhere.boost(teach, parameters, trees or options.trees)
+    lesson = teach(X, y, levels, weight)
+    return boost(
+        lesson.X,
+        lesson.label,
+        options,
+        objective,
+        base_score=base_score,
+        offset=lesson.offset,
+        weight=lesson.weight,
+        trees=trees,
+    )
 
 
 def boost(
@@ -66,6 +137,19 @@ def boost(
     trees
         Instead of the options'.
     """
+    parameters = _parameters(options, objective, base_score)
+    rounds = trees or options.trees
+    bins = X.binned(options.max_bin)
+    bins.set_label(label.astype(np.float32))
+    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
+    start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
+    bins.set_base_margin(start)
+    return xgb.train(parameters, bins, rounds)
+
+
+def _parameters(
+    options: FitOptions, objective: dict[str, Any], base_score: float | None
+) -> dict[str, Any]:
     parameters = {
         "tree_method": "hist",
         "max_depth": options.depth,
@@ -80,17 +164,7 @@ def boost(
         "verbosity": 0,
         **objective,
     }
-    if base_score is not None:
-        parameters["base_score"] = base_score
-    rounds = trees or options.trees
-    if 0 < options.distributed_rows <= len(X):
-        return boost_on_spark(X.values, X.feature_types, label, parameters, rounds, weight, offset)
-    bins = X.binned(options.max_bin)
-    bins.set_label(label.astype(np.float32))
-    bins.set_weight((np.ones(len(X)) if weight is None else weight).astype(np.float32))
-    start = np.empty(0, dtype=np.float32) if offset is None else offset.astype(np.float32)
-    bins.set_base_margin(start)
-    return xgb.train(parameters, bins, rounds)
+    return parameters if base_score is None else {**parameters, "base_score": base_score}
 
 
 def predict_booster(booster: xgb.Booster, X: Matrix, *, offset: Floats | None = None) -> Floats:

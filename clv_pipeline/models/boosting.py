@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json
 from clv_pipeline.models.boosters import (
+    Elsewhere,
+    Lesson,
     RowLevels,
     add_season,
     amount_offset,
-    boost,
     chance_offset,
     count_offset,
     dump_booster,
+    learn,
     load_booster,
     predict_booster,
     value_scale,
@@ -57,35 +60,49 @@ class HurdleModel:
         y: Target,
         levels: RowLevels | None = None,
         weight: Floats | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Self:
         """Fit both parts; buyers of no positive value count as almost nothing in the second."""
+        rows = (X, y, levels, weight, elsewhere, self.options)
         bought = y.has_purchase.astype(np.float64)
-        self.classifier_ = boost(
-            X,
-            bought,
-            self.options,
+        self.classifier_ = learn(
+            self.teach_chance,
+            *rows,
             {"objective": "binary:logistic"},
             base_score=float(np.clip(np.average(bought, weights=weight), 1e-4, 1 - 1e-4)),
-            offset=add_season(chance_offset(X), levels.chance if levels else None),
-            weight=weight,
         )
         buyers = np.flatnonzero(y.has_purchase)
         value = np.maximum(y.value[buyers], 0.0)
         own = None if weight is None else weight[buyers]
         self.scale_ = value_scale(value, own)
-        value = value / self.scale_
-        rows = X.take(buyers)
-        self.amount_ = boost(
-            rows,
-            value,
-            self.options,
+        self.amount_ = learn(
+            self.teach_amount,
+            *rows,
             # Between Poisson and gamma: zeros are allowed, giants weigh less than squared.
             {"objective": "reg:tweedie", "tweedie_variance_power": 1.7},
-            base_score=max(float(np.average(value, weights=own)), 1e-3),
-            offset=add_season(self.start_amount(rows), levels.amount[buyers] if levels else None),
-            weight=own,
+            base_score=max(float(np.average(value / self.scale_, weights=own)), 1e-3),
         )
         return self
+
+    def teach_chance(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return what ``classifier_`` learns of some rows."""
+        offset = add_season(chance_offset(X), levels.chance if levels else None)
+        return Lesson(X, y.has_purchase.astype(np.float64), offset, weight)
+
+    def teach_amount(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return what ``amount_`` learns of some rows: of their buyers."""
+        buyers = np.flatnonzero(y.has_purchase)
+        rows = X.take(buyers)
+        return Lesson(
+            rows,
+            np.maximum(y.value[buyers], 0.0) / self.scale_,
+            add_season(self.start_amount(rows), levels.amount[buyers] if levels else None),
+            None if weight is None else weight[buyers],
+        )
 
     def start_amount(self, X: Matrix) -> Floats | None:
         """Return where ``amount_`` starts from on the log scale; None without a forecast."""
@@ -157,29 +174,43 @@ class BoostedMean:
         y: Target,
         levels: RowLevels | None = None,
         weight: Floats | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Self:
         """Fit on values, or counts, of training rows; negative ones count as 0."""
-        label = np.maximum(y.value if self.label == "value" else y.orders, 0.0)
+        label = self._label(y)
         self.scale_ = value_scale(label, weight)
-        label = label / self.scale_
-        season = None
-        if levels is not None and self.objective in ("tweedie", "poisson"):
-            season = levels.value if self.label == "value" else levels.orders
-        usual = label if season is None else label * np.exp(-season)
-        start = max(float(np.average(usual, weights=weight)), 1e-4)
-        offset = self._offset(X)
-        if offset is None and season is not None:
-            offset = np.full(len(X), np.log(start))
-        self.booster_ = boost(
+        season = self._season(levels)
+        usual = label / self.scale_ * (1.0 if season is None else np.exp(-season))
+        self.start_ = max(float(np.average(usual, weights=weight)), 1e-4)
+        self.booster_ = learn(
+            self.teach,
             X,
-            label,
+            y,
+            levels,
+            weight,
+            elsewhere,
             self.options,
             self.OBJECTIVES[self.objective],
-            base_score=start,
-            offset=add_season(offset, season),
-            weight=weight,
+            base_score=self.start_,
         )
         return self
+
+    def teach(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return what the booster learns of some rows."""
+        season, offset = self._season(levels), self._offset(X)
+        if offset is None and season is not None:
+            offset = np.full(len(X), np.log(self.start_))
+        return Lesson(X, self._label(y) / self.scale_, add_season(offset, season), weight)
+
+    def _label(self, y: Target) -> Floats:
+        return np.maximum(y.value if self.label == "value" else y.orders, 0.0)
+
+    def _season(self, levels: RowLevels | None) -> Floats | None:
+        if levels is None or self.objective not in ("tweedie", "poisson"):
+            return None
+        return levels.value if self.label == "value" else levels.orders
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value, or the expected count of orders."""
@@ -230,27 +261,45 @@ class SpendModel:
         y: Target,
         levels: RowLevels | None = None,
         weight: Floats | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Self:
         """Fit on the training rows with an order."""
-        buyers = np.flatnonzero(y.has_purchase & (y.orders > 0))
-        orders = y.orders[buyers]
-        spend = np.maximum(y.value[buyers], 0.0) / np.maximum(orders, 1.0)
-        if levels is not None:
-            spend = spend * np.exp((levels.orders - levels.value)[buyers])
+        buyers, spend = self._spend(y, levels)
         own = None if weight is None else weight[buyers]
         self.scale_ = value_scale(spend, own)
         spend = np.maximum(spend / self.scale_, LEAST_SPEND)
-        counted = orders if own is None else orders * own
-        self.booster_ = boost(
-            X.take(buyers),
-            spend,
+        counted = y.orders[buyers] if own is None else y.orders[buyers] * own
+        self.booster_ = learn(
+            self.teach,
+            X,
+            y,
+            levels,
+            weight,
+            elsewhere,
             self.options,
             {"objective": "reg:gamma"},
             base_score=max(float(np.average(spend, weights=counted)), LEAST_SPEND),
-            weight=counted,
             trees=max(2 * self.options.trees // 3, 1),
         )
         return self
+
+    def teach(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return what the booster learns of some rows: of their buyers."""
+        buyers, spend = self._spend(y, levels)
+        counted = y.orders[buyers] if weight is None else y.orders[buyers] * weight[buyers]
+        spend = np.maximum(spend / self.scale_, LEAST_SPEND)
+        return Lesson(X.take(buyers), spend, None, counted)
+
+    @staticmethod
+    def _spend(y: Target, levels: RowLevels | None) -> tuple[NDArray[np.int64], Floats]:
+        """Return who ordered, and what an order of each brought, free of season."""
+        buyers = np.flatnonzero(y.has_purchase & (y.orders > 0))
+        spend = np.maximum(y.value[buyers], 0.0) / np.maximum(y.orders[buyers], 1.0)
+        if levels is not None:
+            spend = spend * np.exp((levels.orders - levels.value)[buyers])
+        return buyers, spend
 
     def predict(self, X: Matrix) -> Floats:
         """Return the expected value of one order."""
@@ -289,20 +338,35 @@ class QuantileModel:
         self.options = options
         self.quantiles = quantiles
 
-    def fit(self, X: Matrix, y: Target, weight: Floats | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Target,
+        weight: Floats | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Self:
         """Fit on training rows of positive value."""
-        buyers = np.flatnonzero(y.value > 0)
         self.scale_ = value_scale(y.value, weight)
-        rows = X.take(buyers)
-        ratio = np.log(y.value[buyers]) - amount_offset(rows, self.scale_)
-        self.booster_ = boost(
-            rows,
-            ratio,
+        self.booster_ = learn(
+            self.teach,
+            X,
+            y,
+            None,
+            weight,
+            elsewhere,
             self.options,
             {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)},
-            weight=None if weight is None else weight[buyers],
         )
         return self
+
+    def teach(
+        self, X: Matrix, y: Target, levels: RowLevels | None, weight: Floats | None
+    ) -> Lesson:
+        """Return what the booster learns of some rows: of those of positive value."""
+        buyers = np.flatnonzero(y.value > 0)
+        rows = X.take(buyers)
+        ratio = np.log(y.value[buyers]) - amount_offset(rows, self.scale_)
+        return Lesson(rows, ratio, None, None if weight is None else weight[buyers])
 
     def predict(self, X: Matrix) -> Floats:
         """Return the quantiles of value, given that there is any.

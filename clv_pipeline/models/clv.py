@@ -19,7 +19,8 @@ from clv_pipeline.models.coherence import (
     hurdle_intervals,
     hurdle_quantiles,
 )
-from clv_pipeline.models.fold import FittedHorizon, history_matrix
+from clv_pipeline.models.fold import FittedHorizon
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HISTORY, HistoryModel
 from clv_pipeline.models.intervals import INTERVALS
 from clv_pipeline.models.panel import Floats

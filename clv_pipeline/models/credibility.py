@@ -83,17 +83,27 @@ class Credibility:
 
         Prior and inertia are those of all rows: being the same for every row, they tell none apart.
         """
-        numbers = self.transform(values)
+        return self.look_up(values, customers, self.leave_out(values, customers, outcome))
+
+    def leave_out(
+        self, values: pd.Series[Any], customers: pd.Series[Any], outcome: Floats
+    ) -> pd.Series[float]:
+        """Return a number per value and fold of customers, made without that fold's customers."""
         people = _by_customer(values, customers, outcome)
         people = people[people["value"].isin(list(self.figures))]
         totals = people.groupby("value")["outcome"].agg(["sum", "count"])
         own = people.groupby(["value", "fold"])["outcome"].agg(["sum", "count"])
         others = totals.reindex(own.index.get_level_values("value")).set_axis(own.index) - own
-        figures = (others["sum"] + self.inertia * self.prior) / (others["count"] + self.inertia)
+        return (others["sum"] + self.inertia * self.prior) / (others["count"] + self.inertia)
+
+    def look_up(
+        self, values: pd.Series[Any], customers: pd.Series[Any], figures: pd.Series[float]
+    ) -> Floats:
+        """Return the number of each row from what `leave_out` gave for the rows of the fit."""
         names = values.astype(object).where(values.notna(), None).map(_name)
         places = pd.MultiIndex.from_arrays([names, _fold(customers)])
         found = figures.reindex(places).to_numpy(dtype=np.float64)
-        return np.where(np.isnan(found), numbers, found)
+        return np.where(np.isnan(found), self.transform(values), found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""

@@ -84,12 +84,32 @@ class Encoder:
     ) -> tuple[Encoder, Matrix]:
         """Learn from training rows and encode them, each without its own customer's labels."""
         encoder = cls.fit(frame, columns, y)
-        X = encoder.transform(frame)
-        for name, found in encoder.figures.items():
-            X.values[:, encoder.names.index(name)] = found.transform_training_rows(
-                frame[name], frame["customer_id"], _outcome(y)
+        return encoder, encoder.transform_training(frame, encoder.leave_out(frame, y))
+
+    def leave_out(self, frame: pd.DataFrame, y: Target) -> dict[str, pd.Series[float]]:
+        """Return what encodes training rows of categories with many values, see `Credibility`."""
+        outcome = _outcome(y)
+        return {
+            name: found.leave_out(frame[name], frame["customer_id"], outcome)
+            for name, found in self.figures.items()
+        }
+
+    def transform_training(
+        self, frame: pd.DataFrame, figures: Mapping[str, pd.Series[float]]
+    ) -> Matrix:
+        """Encode training rows, or a part of them, each without its own customer's labels.
+
+        Parameters
+        ----------
+        figures
+            From `leave_out`, of the rows of the fit.
+        """
+        X = self.transform(frame)
+        for name, found in self.figures.items():
+            X.values[:, self.names.index(name)] = found.look_up(
+                frame[name], frame["customer_id"], figures[name]
             )
-        return encoder, X
+        return X
 
     def transform(self, frame: pd.DataFrame) -> Matrix:
         """Encode rows.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from clv_pipeline.models.base import (
     unnest,
 )
 from clv_pipeline.models.blending import Blend, ClusterBlend
+from clv_pipeline.models.boosters import Elsewhere, RowLevels
 from clv_pipeline.models.boosting import (
     QUANTILES,
     BoostedMean,
@@ -41,6 +43,8 @@ from clv_pipeline.models.sampling import stratify
 from clv_pipeline.models.seasons import Levels, shift_chance
 from clv_pipeline.timeline import Cutoff
 
+# From fitted clusters to training rows that an engine keeps, for as long as they are asked for.
+Gather = Callable[[BehaviourClusters], AbstractContextManager[Elsewhere]]
 # Ends the name of an expert whose value follows the forecast level.
 SEASONAL = "_seasonal"
 
@@ -103,7 +107,13 @@ class LevelZero:
     def __init__(self, options: FitOptions) -> None:
         self.options = options
 
-    def fit(self, X: Matrix, y: Target, levels: Levels | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Target,
+        levels: Levels | None = None,
+        gather: Gather | None = None,
+    ) -> Self:
         """Fit on training rows; boosted parts see at most ``options.max_rows`` of them.
 
         Parameters
@@ -112,22 +122,39 @@ class LevelZero:
             Training rows.
         levels
             Of the training cutoffs; what is learned is free of them.
+        gather
+            Where an engine keeps these rows, and more: boosted parts see all of them, there.
         """
         options = self.options
         self.clusters_ = BehaviourClusters(options.clusters, options.seed).fit(X)
+        if gather is not None:
+            season = None if levels is None else levels.of_rows(X.cutoff_date)
+            with gather(self.clusters_) as elsewhere:
+                return self._fit_parts(X, y, season, None, elsewhere)
         sample = stratify(X.cutoff_date, y, options.max_rows, options.seed)
         seen, target = self._inputs(X.take(sample.rows)), y.take(sample.rows)
-        weight = sample.weight
         season = None
         if levels is not None and levels.known:
             season = levels.of_rows(seen.cutoff_date)
-        self.hurdle_ = HurdleModel(options).fit(seen, target, season, weight)
-        self.tweedie_ = BoostedMean(options, "tweedie").fit(seen, target, season, weight)
-        self.orders_ = BoostedMean(options, "poisson", "orders").fit(seen, target, season, weight)
-        self.spend_ = SpendModel(options).fit(seen, target, season, weight)
-        few = sample_rows(len(seen), options.max_quantile_rows, options.seed)
+        return self._fit_parts(seen, target, season, sample.weight)
+
+    def _fit_parts(
+        self,
+        X: Matrix,
+        y: Target,
+        season: RowLevels | None,
+        weight: Floats | None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Self:
+        options, rows = self.options, (X, y, season, weight, elsewhere)
+        self.hurdle_ = HurdleModel(options).fit(*rows)
+        self.tweedie_ = BoostedMean(options, "tweedie").fit(*rows)
+        self.orders_ = BoostedMean(options, "poisson", "orders").fit(*rows)
+        self.spend_ = SpendModel(options).fit(*rows)
+        few = sample_rows(len(X), options.max_quantile_rows, options.seed)
+        own = None if weight is None else weight[few]
         self.quantiles_ = QuantileModel(options.for_quantiles()).fit(
-            seen.take(few), target.take(few), sample.weights_at(few)
+            X.take(few), y.take(few), own, elsewhere
         )
         return self
 

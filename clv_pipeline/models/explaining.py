@@ -35,7 +35,8 @@ from clv_pipeline.models.boosters import LEAST_CHANCE, MOST_CHANCE, log_amount, 
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, SpendModel
 from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
 from clv_pipeline.models.clv import CLVModel
-from clv_pipeline.models.fold import FittedHorizon, history_matrix
+from clv_pipeline.models.fold import FittedHorizon
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import FORECAST, HistoryModel
 from clv_pipeline.models.panel import Floats, Matrix
 from clv_pipeline.models.surrogate import SurrogateTrees

@@ -3,87 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from clv_pipeline.models.base import Files, FitOptions, dump_json, load_json, nest, unnest
-from clv_pipeline.models.btyd.fitting import FitError
-from clv_pipeline.models.clusters import BEHAVIOUR
+from clv_pipeline.models.distributing import Preparation, distribute, labelled_head
 from clv_pipeline.models.encoding import Encoder
-from clv_pipeline.models.ensemble import Experts, HorizonModel, LevelZero
+from clv_pipeline.models.ensemble import Experts, Gather, HorizonModel, LevelZero
 from clv_pipeline.models.experts import FittedExperts
-from clv_pipeline.models.giants import tame
-from clv_pipeline.models.history import HISTORY, HistoryModel
+from clv_pipeline.models.giants import find_cap, tame
+from clv_pipeline.models.histories import Histories, history_matrix
+from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.learnable import NotTrainableError, check_labels
-from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError, Target
+from clv_pipeline.models.panel import Matrix, Panel, PanelError, Target
 from clv_pipeline.models.sampling import customer_part
 from clv_pipeline.models.scratch import Scratch
 from clv_pipeline.models.season_index import SeasonIndex
 from clv_pipeline.models.seasons import Levels
+from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
 CUSTOMER_FOLDS = 2
 MOST_KEPT_ROWS = 100_000
-
-
-@dataclass(eq=False)
-class Histories:
-    """One buy-till-you-die fit per cutoff, of what was known then; made when first asked for.
-
-    Attributes
-    ----------
-    panel
-        Holds every customer of each cutoff.
-    seed
-        Of the sample that a large shop is fitted on.
-    failures
-        Cutoffs whose fit failed, and why.
-    cautions
-        Cutoffs whose fit serves and is not to be believed in every respect, and why.
-    """
-
-    panel: Panel
-    seed: int
-    failures: dict[Cutoff, str] = field(default_factory=dict)
-    cautions: dict[Cutoff, str] = field(default_factory=dict)
-    _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
-
-    def at(self, cutoff: Cutoff) -> HistoryModel | None:
-        """Return the model of a cutoff, or None where it can't be fitted."""
-        if cutoff not in self._models:
-            try:
-                rows = history_matrix(self.panel.for_cutoffs([cutoff]).features)
-                model = HistoryModel(1, seed=self.seed).fit(rows)
-                self._models[cutoff] = model
-                caution = model.caution()
-                if caution is not None:
-                    self.cautions[cutoff] = caution
-            except (FitError, PanelError, ValueError) as error:
-                self.failures[cutoff] = str(error)
-                self._models[cutoff] = None
-        return self._models[cutoff]
-
-    def columns(self, rows: pd.DataFrame, horizon_days: int) -> dict[str, Floats]:
-        """Return each row's forecast by the model of its own cutoff; empty if any is missing."""
-        cutoffs = [Cutoff(day.date()) for day in rows["cutoff_date"].unique()]
-        models = {cutoff: model for cutoff in cutoffs if (model := self.at(cutoff)) is not None}
-        if len(models) < len(cutoffs):
-            return {}
-        found: dict[str, Floats] = {}
-        for cutoff, model in models.items():
-            mask = (rows["cutoff_date"] == pd.Timestamp(cutoff.day)).to_numpy()
-            forecast = model.for_horizon(horizon_days).forecast(history_matrix(rows[mask]))
-            for name, values in forecast.items():
-                found.setdefault(name, np.zeros(len(rows)))[mask] = values
-        return found
-
-
-def history_matrix(rows: pd.DataFrame) -> Matrix:
-    """Return the columns that sum up a purchase history, unencoded."""
-    return Encoder(tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR))), {}).transform(rows)
 
 
 class Workbench:
@@ -102,6 +46,8 @@ class Workbench:
         Buy-till-you-die fits by cutoff.
     scratch
         Keeps fitted experts for a training that goes on.
+    settings
+        Of the engine that keeps these rows, and more, where large training sets are learned there.
     """
 
     def __init__(
@@ -110,11 +56,13 @@ class Workbench:
         options: FitOptions,
         histories: Histories,
         scratch: Scratch | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.scratch = scratch or Scratch(None)
         self.panel = panel
         self.options = options
         self.histories = histories
+        self.settings = settings
         self._experts: dict[tuple[Cutoff, ...], FittedExperts] = {}
         self._said: dict[tuple[Cutoff, ...], Experts] = {}
         self._levels: Levels | None = None
@@ -160,13 +108,52 @@ class Workbench:
             self.scratch.keep(name, self._experts[key].to_files())
         return self._experts[key]
 
-    def fit(self, rows: pd.DataFrame, y: Target, levels: Levels) -> FittedExperts:
-        """Fit an encoder and experts on raw rows, around the levels of their cutoffs."""
+    def fit(
+        self,
+        rows: pd.DataFrame,
+        y: Target,
+        levels: Levels,
+        left_out: tuple[int, int] | None = None,
+    ) -> FittedExperts:
+        """Fit an encoder and experts on raw rows, around the levels of their cutoffs.
+
+        ``left_out`` says which group of how many customers the rows lack.
+        """
         extra = self.histories.columns(rows, self.options.horizon_days)
         encoder, X = Encoder.fit_transform(rows, self.panel.columns, y)
         X = X.with_columns(extra)
-        level_zero = LevelZero(self.options).fit(X, y, levels if extra else None)
+        known = levels if extra and levels.known else None
+        gather = self._gather(rows, y, encoder, bool(extra), known, left_out)
+        level_zero = LevelZero(self.options).fit(X, y, known, gather)
         return FittedExperts(encoder, level_zero, bool(extra))
+
+    def _gather(
+        self,
+        rows: pd.DataFrame,
+        y: Target,
+        encoder: Encoder,
+        uses_history: bool,
+        levels: Levels | None,
+        left_out: tuple[int, int] | None,
+    ) -> Gather | None:
+        """Return how the engine gathers such rows; None where they are few enough to learn here."""
+        if self.settings is None or not 0 < self.options.distributed_rows <= len(rows):
+            return None
+        horizon, multiple = self.options.horizon_days, self.options.giant_multiple
+        cutoffs = [Cutoff(day.date()) for day in sorted(rows["cutoff_date"].unique())]
+        labels = {c: self.panel.for_cutoffs([c]).matrix(horizon)[1].value for c in cutoffs}
+        models = {c: model for c in cutoffs if (model := self.histories.at(c)) is not None}
+        made = Preparation(
+            encoder,
+            encoder.leave_out(rows, y),
+            models if uses_history else {},
+            horizon,
+            {c: find_cap(values, multiple) for c, values in labels.items()},
+            levels,
+            left_out,
+        )
+        few, settings = labelled_head(rows, y), self.settings
+        return lambda clusters: distribute(settings, few, replace(made, clusters=clusters))
 
     def ask(self, cutoff: Cutoff, known: Sequence[Cutoff]) -> Experts:
         """Return what experts fitted on some cutoffs say of a later one.
@@ -330,7 +317,9 @@ class FittedHorizon:
         for k in range(CUSTOMER_FOLDS):
             inside, outside = part != k, (part == k) & is_newest
             check_labels(y.take(inside), self.options.horizon_days, share=0.25)
-            experts = bench.fit(rows[inside], y.take(inside), bench.levels(newest))
+            experts = bench.fit(
+                rows[inside], y.take(inside), bench.levels(newest), (k, CUSTOMER_FOLDS)
+            )
             found.append(experts.level_zero.predict(bench.matrix(rows[outside], experts)))
             places.append(position[outside])
         self.blend_rule_ = (

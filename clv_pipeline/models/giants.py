@@ -24,11 +24,15 @@ def cap_giants(values: Floats, multiple: float) -> Floats:
     The quantile is an observed value, the next lower one, so that a lone giant is never its own
     yardstick.
     """
+    return np.minimum(values, find_cap(values, multiple))
+
+
+def find_cap(values: Floats, multiple: float) -> float:
+    """Return where values are capped; infinite where too few of them are positive."""
     positive = values[values > 0]
     if len(positive) < 3:
-        return values
-    most = multiple * float(np.quantile(positive, HIGH_QUANTILE, method="lower"))
-    return np.minimum(values, most)
+        return float(np.inf)
+    return multiple * float(np.quantile(positive, HIGH_QUANTILE, method="lower"))
 
 
 def tame(y: Target, windows: NDArray[Any], multiple: float) -> Target:

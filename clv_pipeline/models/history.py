@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from clv_pipeline.engines.counting import HistoryCounts
 from clv_pipeline.models.base import Files, dump_json, load_json, sample_rows
 from clv_pipeline.models.btyd.fitting import collapse
 from clv_pipeline.models.btyd.value import BTYDValueModel
@@ -62,6 +63,21 @@ class HistoryModel:
         rows = newest[sample_rows(len(newest), MAX_CUSTOMERS, self.seed)]
         self.btyd_ = BTYDValueModel(self.purchases, self.count_first_order_in_spend).fit(
             _history(X.take(rows))
+        )
+        return self
+
+    def fit_counts(self, counts: HistoryCounts) -> Self:
+        """Fit on the histories of one cutoff, counted where they lie.
+
+        Raises
+        ------
+        FitError
+            If there are too few repeat buyers, or no maximum was found.
+        """
+        # As a matrix would hold it, so that either way gives the same fit.
+        value = counts.spend["sum_value"].astype(np.float32).astype(np.float64).clip(lower=0.0)
+        self.btyd_ = BTYDValueModel(self.purchases, self.count_first_order_in_spend).fit_counts(
+            counts.purchases, counts.spend.assign(sum_value=value)
         )
         return self
 

@@ -39,10 +39,6 @@ class Sample:
     rows: NDArray[np.int64]
     weight: Floats | None = None
 
-    def weights_at(self, places: NDArray[np.int64]) -> Floats | None:
-        """Return the weights of some places within the sample."""
-        return None if self.weight is None else self.weight[places]
-
 
 def stratify(cutoff_date: NDArray[np.datetime64], y: Target, most: int, seed: int) -> Sample:
     """Draw at most ``most`` rows, stratified by cutoff and by what came to pass.

@@ -163,7 +163,8 @@ def _fit(
     settings: Settings, columns: Sequence[Feature], fold: Fold, blend: Sequence[Cutoff]
 ) -> tuple[Predict, pd.DataFrame, Floats]:
     from clv_pipeline.models.base import FitOptions
-    from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench
+    from clv_pipeline.models.fold import FittedHorizon, Workbench
+    from clv_pipeline.models.histories import Histories
     from clv_pipeline.models.panel import Panel
     from clv_pipeline.timeline import union_cutoffs
 

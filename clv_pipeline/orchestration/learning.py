@@ -95,7 +95,7 @@ def train(
     tuple
         The challenger's manifest and its leaderboard.
     """
-    from clv_pipeline.engines.session import open_spark
+    from clv_pipeline.engines.counting import count_histories
     from clv_pipeline.evaluation.backtest import dump_forecasts
     from clv_pipeline.features.services import find_service
     from clv_pipeline.models import store
@@ -110,14 +110,15 @@ def train(
     columns = leave_out(find_service(settings).inputs, settings.model.left_out_features)
     with limit_matrices(settings):
         features, labels = read_panel(settings, matured_cutoffs(settings, cutoff), columns)
-        if settings.engine.distributes(len(features)):
-            open_spark(settings)
         panel = Panel.build(features, labels, columns)
         del features, labels
         if settings.model.neural:
             panel = replace(panel, days=read_order_days(settings, panel.cutoffs))
+        counts = None
+        if settings.engine.name == "spark":
+            counts = count_histories(settings, panel.cutoffs)
         scratch = settings.paths.scratch
-        result = train_challenger(settings, columns, panel, cutoff, run_id, tell, scratch)
+        result = train_challenger(settings, columns, panel, cutoff, run_id, tell, scratch, counts)
     decision = decide_challenger(result)
     manifest = {
         **result.manifest,

@@ -78,7 +78,8 @@ def tune(
     from clv_pipeline.evaluation.trials import SUBJECTS
     from clv_pipeline.features.services import find_service
     from clv_pipeline.models.base import FitOptions
-    from clv_pipeline.models.fold import Histories, Workbench
+    from clv_pipeline.models.fold import Workbench
+    from clv_pipeline.models.histories import Histories
     from clv_pipeline.models.panel import Panel, leave_out
     from clv_pipeline.planning import plan_horizon
 

@@ -15,7 +15,7 @@ from clv_pipeline.decisions.drivers import (
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.encoding import Encoder
 from clv_pipeline.models.explaining import explain_values
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import ALWAYS_KEPT
 from clv_pipeline.models.surrogate import SurrogateTrees

@@ -15,7 +15,7 @@ from clv_pipeline.decisions.shop import read_shop, stand_in_batches
 from clv_pipeline.decisions.standing import decide
 from clv_pipeline.models.clv import CLVModel
 from clv_pipeline.models.explaining import explain_values
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.progress import Counter
 from clv_pipeline.scoring import estimate_alive, score_customers, score_in_batches

@@ -84,6 +84,7 @@ def test_each_engine_gets_its_part(
 def test_what_is_missing_is_named(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, name: str, word: str
 ) -> None:
+    monkeypatch.setattr(session, "_running", [])
     monkeypatch.setattr(session, "find_spec", lambda _: True)
     monkeypatch.setattr(session, name, lambda *_: None)
     settings = make_settings(engine={"name": "spark"})

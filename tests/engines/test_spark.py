@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -20,15 +19,18 @@ from sklearn.metrics import mean_pinball_loss
 from benchmarks.comparing import Pair
 from clv_pipeline.dbt_project import dbt_variables, packaged_dbt_project
 from clv_pipeline.engines import lake
-from clv_pipeline.engines.learning import boost_on_spark, count_histories
-from clv_pipeline.engines.session import find_java, open_spark, spark_config
+from clv_pipeline.engines.counting import count_histories
+from clv_pipeline.engines.learning import LearningRows
+from clv_pipeline.engines.session import open_spark, spark_config
 from clv_pipeline.features.registry import load_features
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.shop.write import write_shop
-from clv_pipeline.models import boosters, store
+from clv_pipeline.models import history, store
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.btyd.bgnbd import BGNBD
-from clv_pipeline.models.panel import Matrix
+from clv_pipeline.models.fold import Workbench
+from clv_pipeline.models.histories import Histories
+from clv_pipeline.models.panel import Panel
+from clv_pipeline.orchestration.learning import read_panel
 from clv_pipeline.scoring import score_customers, score_on_spark
 from clv_pipeline.settings import Settings, build_settings, load_settings
 from clv_pipeline.stand_in import make_stand_in
@@ -37,31 +39,14 @@ from clv_pipeline.transform import STAGES, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.conftest import SHARED_DATA
 from tests.dbt.random_shop import random_shop
+from tests.engines.spark import NEEDS_SPARK, SPARK
 from tests.support import cdnow_transactions, fill_raw
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None or find_java() is None,
-        reason="Spark needs the extra `spark` and Java",
-    ),
-]
+pytestmark = NEEDS_SPARK
 RETAIL = SHARED_DATA / "online_retail_ii" / "online_retail_2009-12_2010-12.parquet"
-# A session for tables of a few thousand rows: compiling would take longer than computing.
-SPARK: dict[str, Any] = {
-    "name": "spark",
-    "spark_master": "local[2]",
-    "spark_memory": "1g",
-    "spark_partitions": 2,
-    "spark_options": {
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    },
-}
-# Within CDNOW, Online Retail II, the random shop and the simulated one.
-CUTOFFS = [date(1997, 9, 30), date(2010, 8, 31), date(2023, 9, 30), date(2024, 1, 31)]
+# The data of every shop are moved to end on the day on which the random one's do.
 END = date(2024, 2, 29)
+CUTOFFS = [date(2023, 9, 30), date(2023, 12, 31)]
 TABLES = [
     f"{stage}.{path.stem}"
     for stage in STAGES
@@ -71,9 +56,11 @@ TABLES = [
 
 
 def transactions() -> pd.DataFrame:
-    """Return every tenth customer of CDNOW and, where it lies there, of Online Retail II."""
+    """Return the whole of CDNOW and, where it lies there, a tenth of Online Retail II.
+
+    `python -m benchmarks.engines` compares the whole of both.
+    """
     cdnow = cdnow_transactions()
-    cdnow = cdnow[cdnow["user_id"].astype(int) % 10 == 0]
     parts = [cdnow.assign(user_id="cdnow " + cdnow["user_id"], _file_id=9_001)]
     if RETAIL.is_file():
         rows = pd.read_parquet(RETAIL)
@@ -94,6 +81,8 @@ def transactions() -> pd.DataFrame:
                 }
             )
         )
+    for part in parts:
+        part["ts"] += pd.Timestamp(END) - part["ts"].max().normalize()
     return pd.concat(parts, ignore_index=True)
 
 
@@ -142,23 +131,6 @@ def pair(homes: tuple[Settings, Settings]) -> Iterator[Pair]:
 def test_spark_builds_the_same_table(pair: Pair, table: str) -> None:
     assert pair.count(f"FROM ours.{table}") > 0
     assert pair.differences(table) == {}
-
-
-def test_a_cutoff_loses_labels_that_have_not_matured_and_the_others_keep_theirs(
-    homes: tuple[Settings, Settings],
-) -> None:
-    lake._mounted.clear()  # as in another process: the folders say which tables there are
-    day = CUTOFFS[2]
-    for settings in homes:
-        build(settings, [day], "customer_labels", through=day)
-    pair = Pair(*(home.paths.warehouse for home in homes))
-    try:
-        assert pair.differences("as_of.customer_labels") == {}
-        for name in ("ours", "theirs"):
-            assert not pair.count(f"FROM {name}.as_of.customer_labels WHERE cutoff_date = '{day}'")
-            assert pair.count(f"FROM {name}.as_of.customer_labels")
-    finally:
-        pair.close()
 
 
 def test_everything_lies_below_the_home(homes: tuple[Settings, Settings]) -> None:
@@ -213,7 +185,7 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
     ids=lambda part: part["objective"],
 )
 def test_boosters_are_those_of_one_process(
-    homes: tuple[Settings, Settings], objective: dict[str, Any]
+    homes: tuple[Settings, Settings], tmp_path: Path, objective: dict[str, Any]
 ) -> None:
     open_spark(homes[1])
     values, label = rows()
@@ -230,7 +202,21 @@ def test_boosters_are_those_of_one_process(
         matrix.set_base_margin(offset)
     chosen = parameters(**objective)
     ours = xgb.train(chosen, matrix, 5)
-    theirs = boost_on_spark(values, kinds, y, chosen, 5, weight, offset if has_one_output else None)
+    names = [f"f{k}" for k in range(4)]
+    columns = dict(zip(names, values.T, strict=True))
+    columns |= {"label": y, "weight": weight, "offset": offset}
+    for k in range(2):
+        part = pd.DataFrame({name: column[k::2] for name, column in columns.items()})
+        part.to_parquet(tmp_path / f"{k}.parquet")
+    theirs = LearningRows(tmp_path).boost(
+        lambda part: part if has_one_output else part.drop(columns="offset"),
+        names,
+        kinds,
+        chosen,
+        5,
+        has_weight=True,
+        has_offset=has_one_output,
+    )
     expected, found = (np.asarray(b.inplace_predict(values)) for b in (ours, theirs))
     assert np.ptp(expected) > 0.1
     if has_one_output:
@@ -242,49 +228,66 @@ def test_boosters_are_those_of_one_process(
         assert loss[1] < 1.05 * loss[0] < 1.05 * mean_pinball_loss(y, 0 * y, alpha=alpha[0])
 
 
-def test_large_training_sets_go_to_spark(
+def read_both(homes: tuple[Settings, Settings]) -> Panel:
+    """Return the panel that both homes hold: they are equal, as other tests say."""
+    columns = load_features()
+    cutoffs = tuple(Cutoff(day) for day in CUTOFFS)
+    return Panel.build(*read_panel(homes[0], cutoffs, columns), columns)
+
+
+def test_purchase_models_are_fitted_on_counts(
     homes: tuple[Settings, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = homes[1].engine
-    assert engine.distributes(engine.spark_learning_rows)
-    assert not engine.distributes(engine.spark_learning_rows - 1)
-    assert not homes[0].engine.distributes(10**9)
-    sent = []
-    monkeypatch.setattr(boosters, "boost_on_spark", lambda values, *_: sent.append(len(values)))
-    values, label = rows()
-    matrix = Matrix(
-        np.arange(600).astype(str),
-        np.full(600, "2024-01-01", "datetime64[D]"),
-        ("a", "b", "c", "d"),
-        values,
-    )
-    options = replace(FitOptions.from_settings(homes[1], 90), distributed_rows=600, trees=1)
-    boosters.boost(matrix, label, options, {"objective": "reg:squarederror"})
-    assert sent == [600]
-    boosters.boost(matrix.take(np.arange(599)), label[:599], options, {"objective": "reg:gamma"})
-    assert sent == [600]
+    monkeypatch.setattr(history, "MAX_CUSTOMERS", 10**9)
+    panel, newest = read_both(homes), Cutoff(CUTOFFS[1])
+    counts = count_histories(homes[1], panel.cutoffs)
+    buyers = panel.for_cutoffs([newest]).features.query("count_order_days > 0")
+    names = ["frequency", "recency", "T"]
+    expected = buyers.groupby(names).size().rename("count_customers").reset_index()
+    found = counts[newest].purchases
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert len(found) < len(buyers) / 2
+    # From the rows that DuckDB holds, and from what Spark has counted.
+    ours = Histories(panel, 0).at(newest)
+    theirs = Histories(panel, 0, counts).at(newest)
+    assert ours is not None
+    assert theirs is not None
+    for name in ("parameters", "spend_parameters"):
+        one, other = ours.describe()[name], theirs.describe()[name]
+        assert other == pytest.approx(one, rel=1e-6)
+    few = count_histories(homes[1], [newest], most=1_000)[newest]
+    assert 900 < few.purchases["count_customers"].sum() < 1_100
+    assert few.spend["count_customers"].sum() == few.purchases["count_customers"].sum()
+
+
+def test_experts_learn_where_the_rows_lie(homes: tuple[Settings, Settings]) -> None:
+    """Large training sets are fitted by Spark, and say what those of one process say."""
+    panel, (learned, newest) = read_both(homes), (Cutoff(day) for day in CUTOFFS)
+    counts = count_histories(homes[1], panel.cutoffs)
+    said = []
+    for settings, distributed in zip(homes, (0, 1), strict=True):
+        options = replace(
+            FitOptions.from_settings(settings, 30),
+            trees=20,
+            max_rows=10**6,
+            max_quantile_rows=10**6,
+            distributed_rows=distributed,
+        )
+        bench = Workbench(panel, options, Histories(panel, 0, counts), settings)
+        experts = bench.experts([learned])
+        rows = panel.for_cutoffs([newest]).features
+        said.append(experts.level_zero.predict(bench.matrix(rows, experts)))
+    ours, theirs = said
+    for kind in ("value", "probability", "orders"):
+        for name, one in getattr(ours, kind).items():
+            other = getattr(theirs, kind)[name]
+            # Each worker draws the rows of a tree for itself: as much as two seeds differ in.
+            assert other.sum() == pytest.approx(one.sum(), rel=0.08), (kind, name)
+            assert np.corrcoef(one, other)[0, 1] > 0.97, (kind, name)
+    np.testing.assert_array_equal(theirs.cluster, ours.cluster)
+    assert not list((homes[1].paths.spark / "scratch" / "learning").iterdir())
     assert FitOptions.from_settings(homes[1], 90).distributed_rows == 200_000
     assert FitOptions.from_settings(homes[0], 90).distributed_rows == 0
-
-
-def test_purchase_models_are_fitted_on_counts(homes: tuple[Settings, Settings]) -> None:
-    cutoff = Cutoff(CUTOFFS[0])
-    counts = count_histories(homes[1], cutoff)
-    with open_warehouse(homes[0], read_only=True) as connection:
-        customers = read_frame(
-            connection,
-            "SELECT frequency, recency, T FROM features.customer_features "
-            "WHERE cutoff_date = ? AND count_order_days > 0",
-            [cutoff.day],
-        )
-    names = list(customers)
-    assert list(counts) == [*names, "count_customers"]
-    expected = customers.groupby(names).size().rename("count_customers").reset_index()
-    pd.testing.assert_frame_equal(counts, expected, check_dtype=False)
-    assert len(counts) < len(customers)
-    one_by_one = BGNBD().fit(*(customers[name] for name in names))
-    collapsed = BGNBD().fit(*(counts[name] for name in names), weights=counts["count_customers"])
-    assert collapsed.parameters_ == pytest.approx(one_by_one.parameters_, rel=1e-6)
 
 
 def test_answers_are_those_of_one_process(homes: tuple[Settings, Settings]) -> None:
@@ -307,3 +310,20 @@ def test_answers_are_those_of_one_process(homes: tuple[Settings, Settings]) -> N
     pd.testing.assert_frame_equal(
         found[list(expected)], expected.sort_values(keys, ignore_index=True), check_dtype=False
     )
+
+
+def test_a_cutoff_loses_labels_that_have_not_matured_and_the_others_keep_theirs(
+    homes: tuple[Settings, Settings],
+) -> None:
+    lake._mounted.clear()  # as in another process: the folders say which tables there are
+    day = CUTOFFS[0]
+    for settings in homes:
+        build(settings, [day], "customer_labels", through=day)
+    pair = Pair(*(home.paths.warehouse for home in homes))
+    try:
+        assert pair.differences("as_of.customer_labels") == {}
+        for name in ("ours", "theirs"):
+            assert not pair.count(f"FROM {name}.as_of.customer_labels WHERE cutoff_date = '{day}'")
+            assert pair.count(f"FROM {name}.as_of.customer_labels")
+    finally:
+        pair.close()

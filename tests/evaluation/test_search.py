@@ -19,7 +19,8 @@ from clv_pipeline.evaluation.splits import cohort_months, splits_by_cohort, spli
 from clv_pipeline.evaluation.trials import EXPERTS, SUBJECTS, Trial, run_trial
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import find_candidate
-from clv_pipeline.models.fold import Histories, Workbench
+from clv_pipeline.models.fold import Workbench
+from clv_pipeline.models.histories import Histories
 from clv_pipeline.models.panel import ALWAYS_KEPT, Panel, PanelError, leave_out
 from clv_pipeline.settings import build_settings
 from clv_pipeline.timeline import Cutoff, Fold

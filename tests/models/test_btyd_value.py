@@ -18,7 +18,7 @@ from clv_pipeline.models.btyd import (
     GammaGamma,
     summarise,
 )
-from clv_pipeline.models.fold import Histories, history_matrix
+from clv_pipeline.models.histories import Histories, history_matrix
 from clv_pipeline.models.panel import Panel
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import column

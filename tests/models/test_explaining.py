@@ -22,7 +22,8 @@ from clv_pipeline.models.explaining import (
     concept_of,
     explain_values,
 )
-from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench, history_matrix
+from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.histories import Histories, history_matrix
 from clv_pipeline.models.swapping import HistoryGames, ReferenceCustomer, SwappedHistories
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import features_at, make_panel, small_cdnow

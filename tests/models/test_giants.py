@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.fold import FittedHorizon, Histories, Workbench
+from clv_pipeline.models.fold import FittedHorizon, Workbench
 from clv_pipeline.models.giants import cap_giants, tame
+from clv_pipeline.models.histories import Histories
 from clv_pipeline.models.panel import Target
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import make_panel, small_cdnow

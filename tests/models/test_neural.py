@@ -13,7 +13,8 @@ from clv_pipeline.evaluation.metrics import auc, normalized_gini, total_bias
 from clv_pipeline.models.base import FitOptions
 from clv_pipeline.models.candidates import find_candidate
 from clv_pipeline.models.encoding import Encoder
-from clv_pipeline.models.fold import Histories, Workbench, history_matrix
+from clv_pipeline.models.fold import Workbench
+from clv_pipeline.models.histories import Histories, history_matrix
 from clv_pipeline.models.neural import training
 from clv_pipeline.models.neural.gru import LENGTH, GRUModel
 from clv_pipeline.models.neural.training import Heads, NeuralExtraError, ziln_loss

@@ -10,7 +10,7 @@ import pytest
 
 from clv_pipeline.evaluation.metrics import value_measures
 from clv_pipeline.models.baselines import ConstantModel, RateTimesValueModel
-from clv_pipeline.models.fold import history_matrix
+from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.timeline import Cutoff
 from tests.models.panels import make_panel

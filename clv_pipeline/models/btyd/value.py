@@ -90,9 +90,28 @@ class BTYDValueModel:
             When either model cannot be fitted.
         """
         rows = X.loc[_has_orders(X)]
+        return self.fit_counts(rows, rows)
+
+    def fit_counts(self, purchases: pd.DataFrame, spend: pd.DataFrame) -> Self:
+        """Fit both models on histories of customers with orders, each with how many have it.
+
+        Parameters
+        ----------
+        purchases
+            ``frequency``, ``recency``, ``T`` in days.
+        spend
+            ``frequency`` and ``monetary_value`` or, to count the first order, ``count_order_days``
+            and ``sum_value``. Both tables may have ``count_customers``; a row counts once without.
+
+        Raises
+        ------
+        FitError
+            When either model cannot be fitted.
+        """
         model = _purchase_model(self.purchases)()
-        self.purchase_model_ = model.fit(*(_column(rows, name) for name in HISTORY))
-        self.spend_model_ = GammaGamma().fit(*self._spend(rows))
+        frequency, recency, T = (_column(purchases, name) for name in HISTORY)
+        self.purchase_model_ = model.fit(frequency, recency, T, _counts(purchases))
+        self.spend_model_ = GammaGamma().fit(*self._spend(spend), _counts(spend))
         return self
 
     def predict(self, X: pd.DataFrame, horizon_days: float) -> pd.DataFrame:
@@ -184,6 +203,10 @@ def _purchase_model(name: str) -> type[PurchaseModel]:
 
 def _column(X: pd.DataFrame, name: str) -> FloatArray:
     return X[name].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _counts(rows: pd.DataFrame) -> FloatArray | None:
+    return _column(rows, "count_customers") if "count_customers" in rows else None
 
 
 def _has_orders(X: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

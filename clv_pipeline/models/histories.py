@@ -1,0 +1,92 @@
+"""Buy-till-you-die fits by cutoff, and what they forecast of the customers there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from clv_pipeline.engines.counting import HistoryCounts
+from clv_pipeline.models.btyd.fitting import FitError
+from clv_pipeline.models.clusters import BEHAVIOUR
+from clv_pipeline.models.encoding import Encoder
+from clv_pipeline.models.history import HISTORY, HistoryModel
+from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError
+from clv_pipeline.timeline import Cutoff
+
+# Columns that sum up a purchase history.
+SUMMED_UP = tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR)))
+
+
+@dataclass(eq=False)
+class Histories:
+    """One buy-till-you-die fit per cutoff, of what was known then; made when first asked for.
+
+    Attributes
+    ----------
+    panel
+        Holds every customer of each cutoff.
+    seed
+        Of the sample that a large shop is fitted on.
+    counts
+        Of cutoffs whose histories an engine has counted; others are counted from the panel.
+    failures
+        Cutoffs whose fit failed, and why.
+    cautions
+        Cutoffs whose fit serves and is not to be believed in every respect, and why.
+    """
+
+    panel: Panel
+    seed: int
+    counts: Mapping[Cutoff, HistoryCounts] = field(default_factory=dict)
+    failures: dict[Cutoff, str] = field(default_factory=dict)
+    cautions: dict[Cutoff, str] = field(default_factory=dict)
+    _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
+
+    def at(self, cutoff: Cutoff) -> HistoryModel | None:
+        """Return the model of a cutoff, or None where it can't be fitted."""
+        if cutoff not in self._models:
+            try:
+                model = self._fit(cutoff)
+                self._models[cutoff] = model
+                caution = model.caution()
+                if caution is not None:
+                    self.cautions[cutoff] = caution
+            except (FitError, PanelError, ValueError) as error:
+                self.failures[cutoff] = str(error)
+                self._models[cutoff] = None
+        return self._models[cutoff]
+
+    def _fit(self, cutoff: Cutoff) -> HistoryModel:
+        model = HistoryModel(1, seed=self.seed)
+        if cutoff in self.counts:
+            return model.fit_counts(self.counts[cutoff])
+        return model.fit(history_matrix(self.panel.for_cutoffs([cutoff]).features))
+
+    def columns(self, rows: pd.DataFrame, horizon_days: int) -> dict[str, Floats]:
+        """Return each row's forecast by the model of its own cutoff; empty if any is missing."""
+        cutoffs = [Cutoff(day.date()) for day in rows["cutoff_date"].unique()]
+        models = {cutoff: model for cutoff in cutoffs if (model := self.at(cutoff)) is not None}
+        if len(models) < len(cutoffs):
+            return {}
+        return forecast_columns(models, rows, horizon_days)
+
+
+def forecast_columns(
+    models: Mapping[Cutoff, HistoryModel], rows: pd.DataFrame, horizon_days: int
+) -> dict[str, Floats]:
+    """Return each row's forecast by the model of its own cutoff; every cutoff has one."""
+    found: dict[str, Floats] = {}
+    for day in rows["cutoff_date"].unique():
+        model = models[Cutoff(pd.Timestamp(day).date())].for_horizon(horizon_days)
+        mask = (rows["cutoff_date"] == day).to_numpy()
+        for name, values in model.forecast(history_matrix(rows[mask])).items():
+            found.setdefault(name, np.zeros(len(rows)))[mask] = values
+    return found
+
+
+def history_matrix(rows: pd.DataFrame) -> Matrix:
+    """Return the columns that sum up a purchase history, unencoded."""
+    return Encoder(SUMMED_UP, {}).transform(rows)
