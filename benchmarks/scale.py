@@ -16,6 +16,7 @@ lifetimes and pymc-marketing).
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import time
@@ -56,7 +57,7 @@ NIGHT = datetime(2024, 12, 30, 23, tzinfo=UTC)
 ONE = (Cutoff(LAST_DAY),)
 TWELVE = tuple(Cutoff(LAST_DAY - timedelta(days=30 * k)) for k in range(12, 0, -1))
 # Libraries whose summary for buy-till-you-die models is measured where they are installed.
-RFM_PEERS = ("lifetimes", "pymc_marketing")
+RFM_PEERS = {"lifetimes": "lifetimes.utils", "pymc_marketing": "pymc_marketing.clv.utils"}
 DAY_MODELS = ("int_customer_days", "int_customer_day_items", "int_customer_day_places")
 
 
@@ -241,11 +242,12 @@ def measure_rfm(home: Path, history: Path, runs: int) -> Table:
     wanted = ("customer_spine", "customer_history")
     fresh = partial(drop, home, "features", "as_of")
     table.add(measure(ours, run_models, home, ONE, wanted, runs=runs, prepare=fresh))
-    for library in RFM_PEERS:
+    for library, module in RFM_PEERS.items():
         if is_installed(library):
             name = f"{library.replace('_', '-')}'s summary, from raw files"
             function = getattr(peers, f"rfm_by_{library}")
-            table.add(measure(name, function, history, LAST_DAY, runs=runs))
+            imported = partial(importlib.import_module, module)
+            table.add(measure(name, function, history, LAST_DAY, runs=runs, prepare=imported))
     return table
 
 

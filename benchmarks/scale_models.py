@@ -248,10 +248,12 @@ def main() -> None:
             whole.add(found, note=_describe(found.answer, found.median, customers))
     if whole.lines:
         tables.append(whole)
+    is_whole = tuple(wanted) == QUESTIONS
     write_results(
-        f"scale_models_{customers}",
+        f"scale_models_{customers}" + ("" if is_whole else "_" + "_".join(wanted)),
         f"The model side at {customers:,} customers",
-        f"python -m benchmarks.scale_models --customers {customers} --runs {runs}",
+        f"python -m benchmarks.scale_models --customers {customers} --runs {runs}"
+        + ("" if is_whole else f" --only {','.join(wanted)}"),
         tables,
         "Customers of the demo's project, repeated with noise; its champion scores them.",
     )
