@@ -250,7 +250,7 @@ def main() -> None:
         tables.append(whole)
     is_whole = tuple(wanted) == QUESTIONS
     write_results(
-        f"scale_models_{customers}" + ("" if is_whole else "_" + "_".join(wanted)),
+        f"scale_models_{customers}" + (f"_{wanted[0]}" if len(wanted) == 1 else ""),
         f"The model side at {customers:,} customers",
         f"python -m benchmarks.scale_models --customers {customers} --runs {runs}"
         + ("" if is_whole else f" --only {','.join(wanted)}"),
