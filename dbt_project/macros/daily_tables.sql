@@ -55,8 +55,8 @@
     from changes
     group by {{ (keys + ['known_date']) | join(', ') }}
     {% if keeps_changes() and not is_incremental() -%}
-        -- So that a night, which looks for some dates, passes over the parts that have none.
-        order by activity_date
+        -- So that sums by account find the rows of each together.
+        order by user_id, activity_date
     {%- endif %}
 {%- endmacro %}
 

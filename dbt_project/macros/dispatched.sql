@@ -101,6 +101,16 @@
     round({{ number }}, {{ digits }})
 {%- endmacro %}
 
+{# Whether none of a query's rows has these values. None of either side may be null. #}
+{% macro not_among(values, query, columns) -%}
+    {{ adapter.dispatch('not_among', 'clv')(values, query, columns) }}
+{%- endmacro %}
+
+{# Written as NOT EXISTS, DuckDB may take the large side for the small one and hash all of it. #}
+{% macro duckdb__not_among(values, query, columns) -%}
+    ({{ values }}) not in ({{ query }})
+{%- endmacro %}
+
 {# Every column of a relation but some. #}
 {% macro all_but(alias, columns) -%}
     {{ adapter.dispatch('all_but', 'clv')(alias, columns) }}
@@ -197,6 +207,18 @@
 {# Spark would round the shortest decimal that a double prints as; DuckDB rounds what it holds. #}
 {% macro spark__rounded(number, digits) -%}
     (round(cast({{ number }} as double) * 1e{{ digits }}, 0) / 1e{{ digits }})
+{%- endmacro %}
+
+{# Of several columns, Spark compares every pair of rows for NOT IN, in case that one is null. #}
+{% macro spark__not_among(values, query, columns) -%}
+    not exists (
+        select 1 from ({{ query }}) as held
+        where
+            {%- for value in values.split(', ') %}
+            {{ value }} = held.{{ columns.split(', ')[loop.index0] }}
+            {{- ' and' if not loop.last }}
+            {%- endfor %}
+    )
 {%- endmacro %}
 
 {% macro spark__all_but(alias, columns) -%}

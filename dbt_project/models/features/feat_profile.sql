@@ -24,33 +24,8 @@ versions as (
         ) = 1
 ),
 
--- The last day is the one of the latest order, unless orders were taken back.
-last_days as (
-    select
-        cutoff_date,
-        customer_id,
-        max(activity_date) filter (where delta_count_orders > 0) as last_date,
-        min(delta_count_orders) < 0 as has_lost_orders
-    from ({{ seen_rows('int_customer_day_places') }}) as seen
-    group by 1, 2
-),
-
 places as (
-    select
-        seen.cutoff_date,
-        seen.customer_id,
-        seen.activity_date,
-        seen.country,
-        seen.channel,
-        sum(seen.delta_count_orders) as count_orders
-    from ({{ seen_rows('int_customer_day_places') }}) as seen
-    inner join last_days
-        on
-            seen.cutoff_date = last_days.cutoff_date
-            and seen.customer_id = last_days.customer_id
-            and (last_days.has_lost_orders or seen.activity_date = last_days.last_date)
-    group by 1, 2, 3, 4, 5
-    having sum(seen.delta_count_orders) > 0
+    {{ rows_of_day('max', 'int_customer_day_places', 'count_orders', by=['country', 'channel']) }}
 ),
 
 last_places as (
@@ -59,7 +34,7 @@ last_places as (
     qualify
         row_number() over (
             partition by cutoff_date, customer_id
-            order by activity_date desc, count_orders desc, country asc, channel asc
+            order by count_orders desc, country asc, channel asc
         ) = 1
 ),
 

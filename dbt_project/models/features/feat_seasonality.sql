@@ -21,6 +21,14 @@ days as (
     {{ days_at_cutoffs() }}
 ),
 
+-- Days with refunds alone have no order date.
+order_days as (
+    select
+        cutoff_date,
+        customer_id,
+        case when count_orders > 0 then activity_date end as order_date
+    from days
+),
 
 -- Days on which a holiday of the country is near: it, and the days before.
 near_holidays as (
@@ -47,26 +55,38 @@ next_holidays as (
     group by 1, 2
 ),
 
+order_days_near as (
+    select
+        order_days.cutoff_date,
+        order_days.customer_id,
+        near_holidays.near_date,
+        order_days.order_date,
+        {{ weekday('order_days.order_date') }} as weekday,
+        extract(month from order_days.order_date) as month
+    from order_days
+    inner join spine
+        on
+            order_days.cutoff_date = spine.cutoff_date
+            and order_days.customer_id = spine.customer_id
+    left join near_holidays
+        on
+            spine.country = near_holidays.country
+            and order_days.order_date = near_holidays.near_date
+),
+
 shares as (
     select
-        days.cutoff_date,
-        days.customer_id,
-        count(*) as count_order_days,
-        count(near_holidays.near_date) as count_near_holidays
+        cutoff_date,
+        customer_id,
+        nullif(count(order_date), 0) as count_order_days,
+        count(near_date) as count_near_holidays
         {%- for day in range(1, 8) %},
-        count(*) filter (where {{ weekday('days.activity_date') }} = {{ day }})
-            as count_weekday_{{ day }}
+        count(case when weekday = {{ day }} then 1 end) as count_weekday_{{ day }}
         {%- endfor %}
         {%- for month in range(1, 13) %},
-        count(*) filter (where extract(month from days.activity_date) = {{ month }})
-            as count_month_{{ month }}
+        count(case when month = {{ month }} then 1 end) as count_month_{{ month }}
         {%- endfor %}
-    from days
-    inner join spine
-        on days.cutoff_date = spine.cutoff_date and days.customer_id = spine.customer_id
-    left join near_holidays
-        on spine.country = near_holidays.country and days.activity_date = near_holidays.near_date
-    where days.count_orders > 0
+    from order_days_near
     group by 1, 2
 )
 

@@ -6,45 +6,33 @@ with spine as (
 ),
 
 days as (
-    {{ days_at_cutoffs() }}
+    {{ days_at_cutoffs(windows | max) }}
 ),
 
 orders as (
     select
         cutoff_date,
-        customer_id
+        customer_id,
+        max(case when count_orders > 0 then activity_date end) as last_order_date
         {%- for days in windows %}
             {%- set window = in_window('activity_date', 'cutoff_date', days) %}
             {%- set younger_half = in_window('activity_date', 'cutoff_date', days // 2) %}
             {%- set order_day = window ~ ' and count_orders > 0' %},
-        sum(count_orders) filter (where {{ window }}) as count_orders_{{ days }}d,
-        sum(sum_value) filter (where {{ window }}) as sum_value_{{ days }}d,
-        sum(sum_refunds) filter (where {{ window }}) as sum_refunds_{{ days }}d,
-        sum(count_orders) filter (where {{ younger_half }}) as count_late_orders_{{ days }}d,
-        count(*) filter (where {{ order_day }}) as count_order_days_{{ days }}d,
-        min(activity_date) filter (where {{ order_day }}) as first_order_date_{{ days }}d,
-        max(activity_date) filter (where {{ order_day }}) as last_order_date_{{ days }}d
+        sum(case when {{ window }} then count_orders end) as count_orders_{{ days }}d,
+        sum(case when {{ window }} then value end) as sum_value_{{ days }}d,
+        sum(case when {{ window }} then refunds end) as sum_refunds_{{ days }}d,
+        sum(case when {{ younger_half }} then count_orders end) as count_late_orders_{{ days }}d,
+        count(case when {{ order_day }} then 1 end) as count_order_days_{{ days }}d,
+        min(case when {{ order_day }} then activity_date end) as first_order_date_{{ days }}d
         {%- endfor %}
     from days
-    where {{ in_window('activity_date', 'cutoff_date', windows | max) }}
     group by 1, 2
 ),
 
 sku_days as (
-    select
-        cutoffs.cutoff_date,
-        coalesce(owners.customer_id, days.user_id) as customer_id,
-        days.sku,
-        days.activity_date
-    from {{ ref('int_customer_day_items') }} as days
-    inner join ({{ cutoffs() }}) as cutoffs
-        on
-            {{ seen_at('days.activity_date', 'days.known_date', 'cutoffs.cutoff_date') }}
-            and {{ in_window('days.activity_date', 'cutoffs.cutoff_date', windows | max) }}
-    {{ join_owners('days.user_id', 'cutoffs.cutoff_date') }}
-    where days.sku is not null
-    group by 1, 2, 3, 4
-    having sum(days.delta_count_lines) > 0
+    {{ known_days(
+        'int_customer_day_items', ['count_lines'], by=['sku'], window_days=windows | max
+    ) }}
 ),
 
 last_bought as (
@@ -54,6 +42,7 @@ last_bought as (
         sku,
         max(activity_date) as last_order_date
     from sku_days
+    where sku is not null and count_lines > 0
     group by 1, 2, 3
 ),
 
@@ -82,7 +71,7 @@ select
     / nullif(orders.count_orders_{{ days }}d, 0) - 1 as order_trend_{{ days }}d,
     cast(
         {{ days_between(
-            'orders.first_order_date_' ~ days ~ 'd', 'orders.last_order_date_' ~ days ~ 'd'
+            'orders.first_order_date_' ~ days ~ 'd', 'orders.last_order_date'
         ) }} as double
     ) / nullif(orders.count_order_days_{{ days }}d - 1, 0) as mean_days_between_orders_{{ days }}d
     {%- endfor %}
