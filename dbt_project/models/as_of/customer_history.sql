@@ -35,7 +35,7 @@ sums as (
         max(last_known_date) as last_known_date,
         min(case when count_orders > 0 then activity_date end) as first_order_date,
         max(case when count_orders > 0 then activity_date end) as last_order_date,
-        count(case when count_orders > 0 then 1 end) as count_order_days,
+        nullif(count(case when count_orders > 0 then 1 end), 0) as count_order_days,
         -- Sums of decimals and integers are exact, so figures do not depend on the order of rows.
         sum(case when count_orders > 0 then value end) as sum_order_day_value,
         max(case when count_orders > 0 then value end) as max_order_day_value,
