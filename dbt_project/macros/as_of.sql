@@ -75,6 +75,18 @@
    by account in which the table lies; sums by customer are several times as fast in that order. #}
 {% macro known_days(model_name, counts, amounts=[], by=[], window_days=none) -%}
     {%- set days = ref(model_name) -%}
+    {%- set late = '(' ~ late_days(days) ~ ')' -%}
+    {%- set merged = '(' ~ merged_accounts() ~ ')' -%}
+    {%- set keys, held, sums = ['days.activity_date'], [], [] -%}
+    {%- for name in by -%}
+        {%- do keys.append('days.' ~ name) -%}
+    {%- endfor -%}
+    {%- for names, type in [(counts, 'integer'), (amounts, 'decimal(18, 4)')] -%}
+        {%- for name in names -%}
+            {%- do held.append('days.delta_' ~ name ~ ' as ' ~ name) -%}
+            {%- do sums.append('cast(sum(days.delta_' ~ name ~ ') as ' ~ type ~ ') as ' ~ name) -%}
+        {%- endfor -%}
+    {%- endfor -%}
     {%- for day in var('cutoffs') %}
         {%- set cutoff = literal_day(day) -%}
         {%- set seen = seen_at('days.activity_date', 'days.known_date', cutoff) -%}
@@ -84,45 +96,30 @@
         select
             {{ cutoff }} as cutoff_date,
             days.user_id as customer_id,
-            days.activity_date,
-            {%- for name in by %}
-            days.{{ name }},
-            {%- endfor %}
-            {%- for name in counts + amounts %}
-            days.delta_{{ name }} as {{ name }},
-            {%- endfor %}
-            days.known_date as last_known_date
+            days.known_date as last_known_date,
+            {{ (keys + held) | join(', ') }}
         from {{ days }} as days
         where
             {{ seen }}
             and {{ not_among(
-                'days.user_id, days.activity_date', late_days(days), 'user_id, activity_date'
+                ['days.user_id', 'days.activity_date'], late, ['user_id', 'activity_date']
             ) }}
-            and {{ not_among('days.user_id', merged_accounts(), 'user_id') }}
+            and {{ not_among(['days.user_id'], merged, ['user_id']) }}
         union all
         select
             {{ cutoff }} as cutoff_date,
             coalesce(owners.customer_id, days.user_id) as customer_id,
-            days.activity_date,
-            {%- for name in by %}
-            days.{{ name }},
-            {%- endfor %}
-            {%- for name in counts %}
-            cast(sum(days.delta_{{ name }}) as integer) as {{ name }},
-            {%- endfor %}
-            {%- for name in amounts %}
-            cast(sum(days.delta_{{ name }}) as decimal(18, 4)) as {{ name }},
-            {%- endfor %}
-            max(days.known_date) as last_known_date
+            max(days.known_date) as last_known_date,
+            {{ (keys + sums) | join(', ') }}
         from {{ days }} as days
         {{ join_owners('days.user_id', cutoff) }}
         where
             {{ seen }}
             and (
-                (days.user_id, days.activity_date) in ({{ late_days(days) }})
-                or days.user_id in ({{ merged_accounts() }})
+                (days.user_id, days.activity_date) in {{ late }}
+                or days.user_id in {{ merged }}
             )
-        group by 2, 3 {%- for name in by %}, {{ loop.index + 3 }}{% endfor %}
+        group by {{ ([2] + range(4, 4 + keys | length) | list) | join(', ') }}
         {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 {%- endmacro %}

@@ -101,14 +101,15 @@
     round({{ number }}, {{ digits }})
 {%- endmacro %}
 
-{# Whether none of a query's rows has these values. None of either side may be null. #}
+{# Whether no row of a query, written in brackets, has these values in these columns. None of either
+   side may be null. #}
 {% macro not_among(values, query, columns) -%}
     {{ adapter.dispatch('not_among', 'clv')(values, query, columns) }}
 {%- endmacro %}
 
 {# Written as NOT EXISTS, DuckDB may take the large side for the small one and hash all of it. #}
 {% macro duckdb__not_among(values, query, columns) -%}
-    ({{ values }}) not in ({{ query }})
+    ({{ values | join(', ') }}) not in {{ query }}
 {%- endmacro %}
 
 {# Every column of a relation but some. #}
@@ -211,14 +212,11 @@
 
 {# Of several columns, Spark compares every pair of rows for NOT IN, in case that one is null. #}
 {% macro spark__not_among(values, query, columns) -%}
-    not exists (
-        select 1 from ({{ query }}) as held
-        where
-            {%- for value in values.split(', ') %}
-            {{ value }} = held.{{ columns.split(', ')[loop.index0] }}
-            {{- ' and' if not loop.last }}
-            {%- endfor %}
-    )
+    {%- set same = [] -%}
+    {%- for value in values -%}
+        {%- do same.append(value ~ ' = held.' ~ columns[loop.index0]) -%}
+    {%- endfor -%}
+    not exists (select 1 from {{ query }} as held where {{ same | join(' and ') }})
 {%- endmacro %}
 
 {% macro spark__all_but(alias, columns) -%}

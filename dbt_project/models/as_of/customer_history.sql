@@ -62,8 +62,8 @@ select
         as recency,
     cast({{ days_between('sums.first_order_date', 'spine.cutoff_date') }} as double)
         as {{ adapter.quote('T') }},
-    cast(sums.sum_order_day_value - sums.first_order_day_value as double) / nullif(sums.count_order_days - 1, 0)
-        as monetary_value,
+    cast(sums.sum_order_day_value - sums.first_order_day_value as double)
+    / nullif(sums.count_order_days - 1, 0) as monetary_value,
     cast(sums.max_order_day_value as double) as max_order_day_value,
     case
         when waits.count_gaps > 1 then sqrt(
