@@ -69,10 +69,11 @@
     {%- endif %}
 {%- endmacro %}
 
-{# A daily table as it was known at each cutoff: one row per cutoff, customer, day and what is in
-   `by`, with the sums of its deltas by their names. With `window_days`, of that window alone. Cutoffs
-   are written into the query one by one, so that each is a filter of a scan and rows keep the order
-   by account in which the table lies; sums by customer are several times as fast in that order. #}
+{# A daily table as it was known at each cutoff: the sums of its deltas by their names. One row per
+   cutoff, customer, day and what is in `by`; a day may have several rows where `by` leaves out some
+   of the table's key. With `window_days`, of that window alone. Cutoffs are written into the query
+   one by one, so that each is a filter of a scan and rows keep the order by account in which the
+   table lies: sums by customer are several times as fast in that order. #}
 {% macro known_days(model_name, counts, amounts=[], by=[], window_days=none) -%}
     {%- set days = ref(model_name) -%}
     {%- set late = '(' ~ late_days(days) ~ ')' -%}
