@@ -43,7 +43,7 @@
             and not is_duplicate
             and (known_to_date is null or known_from_date < known_to_date)
             and {{ only }}
-            and {{ on_changed_days('lines') }}
+            and {{ on_changed_days('lines') if is_incremental() else of_first_slice(day_slices()) }}
     ),
 
     changes as (
@@ -76,7 +76,11 @@
 {# After: note how far changes are in it. Same transaction. #}
 {% macro after_days() -%}
     {{ return(
-        ["{{ forget_seen_changes() }}", "{{ note_seen_changes() }}"]
+        [
+            "{{ add_other_slices(day_slices()) }}",
+            "{{ forget_seen_changes() }}",
+            "{{ note_seen_changes() }}",
+        ]
         if incrementally() == 'incremental' else []
     ) }}
 {%- endmacro %}

@@ -72,12 +72,21 @@
             'discount', 'country', 'is_refund', 'variable_cost', 'ingested_at',
         ]) }} as content
         {%- endif %}
-    from {{ source('raw', 'transactions') }} as landed
+    from ({{ landed_rows() }}) as landed
     where
         {{ is_to_be_staged('landed') }}
 {%- endmacro %}
 
-{# Which landed lines this build stages: all, or those that `before_staging` found. #}
+{# Landed rows with a number for their order. It is a column, for to look up an expression of a
+   column engines would first copy all rows and find its distinct values. #}
+{% macro landed_rows() -%}
+    select
+        *,
+        {{ row_state(['transaction_id']) }} as order_state
+    from {{ source('raw', 'transactions') }}
+{%- endmacro %}
+
+{# Which landed lines a statement stages: all or a slice, or those that `before_staging` found. #}
 {% macro is_to_be_staged(alias) -%}
     {% if is_incremental() -%}
         exists (
@@ -87,7 +96,7 @@
                 and {{ alias }}._row_number = wanted._row_number
         )
     {%- else -%}
-        true
+        {{ of_first_slice(order_slices()) }}
     {%- endif %}
 {%- endmacro %}
 
@@ -111,7 +120,11 @@
 {# After: note the days of new lines, and the rates that were used. Same transaction. #}
 {% macro after_staging() -%}
     {{ return(
-        ["{{ note_staged_days() }}", "{{ note_staged_rates() }}"]
+        [
+            "{{ add_other_slices(order_slices()) }}",
+            "{{ note_staged_days() }}",
+            "{{ note_staged_rates() }}",
+        ]
         if incrementally() == 'incremental' else []
     ) }}
 {%- endmacro %}

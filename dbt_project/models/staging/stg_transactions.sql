@@ -19,19 +19,16 @@
 -- Orders of more than one line. Only they can have versions, refunds and duplicates, so that what
 -- tells these apart need not look at the others, which in most shops are nearly all.
 with compound as (
-    select {{ row_state(['transaction_id']) }} as order_state
-    from {{ source('raw', 'transactions') }} as landed
-    where transaction_id is not null and {{ is_to_be_staged('landed') }}
+    select landed.order_state
+    from ({{ landed_rows() }}) as landed
+    where landed.transaction_id is not null and {{ is_to_be_staged('landed') }}
     group by 1
     having count(*) > 1
 ),
 
 single_lines as (
     {{ transaction_lines() }}
-        and not exists (
-            select 1 from compound
-            where compound.order_state = {{ row_state(['landed.transaction_id']) }}
-        )
+        and not exists (select 1 from compound where compound.order_state = landed.order_state)
 ),
 
 lines as (
@@ -48,10 +45,7 @@ lines as (
         {%- endif %} as is_duplicate
     from (
         {{ transaction_lines() }}
-            and exists (
-                select 1 from compound
-                where compound.order_state = {{ row_state(['landed.transaction_id']) }}
-            )
+            and exists (select 1 from compound where compound.order_state = landed.order_state)
     ) as compound_lines
 ),
 

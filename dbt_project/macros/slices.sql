@@ -1,0 +1,80 @@
+{# First builds of more rows than fit into memory at once go slice by slice. A slice is a condition on
+   the rows that a model reads, and no row of it has to do with one of another slice. The model's
+   own statement builds the first; the same statement with the other conditions adds the others,
+   in the same transaction. #}
+
+{# The condition of the first slice, where a model's rows are read; of all, where one is enough. #}
+{% macro of_first_slice(slices) -%}
+    {{ slices[0] if slices else 'true' }}
+{%- endmacro %}
+
+{# After a model is built: add its other slices, and say how far it has come. #}
+{% macro add_other_slices(slices) -%}
+    {%- for condition in slices[1:] -%}
+        {%- do tell_slices(slices, loop.index) -%}
+        {%- do run_query('insert into ' ~ this ~ ' ' ~ sql | replace(slices[0], condition)) -%}
+    {%- endfor -%}
+    {%- if slices | length > 1 -%}
+        {%- do tell_slices(slices, slices | length) -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Read by clv_pipeline.dbt_process, which says how much time is left. #}
+{% macro tell_slices(slices, count_done) -%}
+    {%- do log('slices ' ~ this.identifier ~ ' ' ~ count_done ~ ' ' ~ slices | length) -%}
+{%- endmacro %}
+
+{% macro is_sliced() -%}
+    {{ return(
+        execute and flags.WHICH in ('run', 'build') and keeps_changes() and not is_incremental()
+    ) }}
+{%- endmacro %}
+
+{# How many slices rows come to. #}
+{% macro count_slices(count_rows) -%}
+    {%- set at_once = env_var('CLV_DBT_ROWS_AT_ONCE', '16000000') | int -%}
+    {{ return((count_rows + at_once - 1) // at_once) }}
+{%- endmacro %}
+
+{# Slices of landed rows: all versions, lines and refunds of an order are in one. #}
+{% macro order_slices() -%}
+    {%- set slices = [] -%}
+    {%- if is_sliced() -%}
+        {%- set found = run_query('select count(*) from ' ~ source('raw', 'transactions')) -%}
+        {%- set count = count_slices(found.columns[0].values()[0] | int) -%}
+        {%- for number in range(count if count > 1 else 0) -%}
+            {%- do slices.append('(landed.order_state % ' ~ count ~ ' = ' ~ number ~ ')') -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(slices) }}
+{%- endmacro %}
+
+{# Slices of staged lines: all that happened on a day is in one. #}
+{% macro day_slices() -%}
+    {%- set slices, state = [], namespace(rows=0, first=none) -%}
+    {%- if is_sliced() -%}
+        {%- set found = run_query(
+            'select activity_date, count(*) from ' ~ ref('stg_transactions')
+            ~ ' group by 1 order by 1'
+        ) -%}
+        {%- set total = found.columns[1].values() | sum -%}
+        {%- set count = count_slices(total | int) -%}
+        {%- if count > 1 -%}
+            {%- for row in found.rows -%}
+                {%- if state.first is none or state.rows * count >= total -%}
+                    {%- if state.first is not none -%}
+                        {%- do slices.append(
+                            "(lines.activity_date >= cast('" ~ state.first ~ "' as date) "
+                            ~ "and lines.activity_date < cast('" ~ row[0] ~ "' as date))"
+                        ) -%}
+                    {%- endif -%}
+                    {%- set state.first = row[0] -%}
+                    {%- set state.rows = 0 -%}
+                {%- endif -%}
+                {%- set state.rows = state.rows + row[1] -%}
+            {%- endfor -%}
+            {%- do slices.append("(lines.activity_date >= cast('" ~ state.first ~ "' as date))") -%}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(slices if slices | length > 1 else []) }}
+{%- endmacro %}
