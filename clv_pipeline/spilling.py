@@ -13,8 +13,6 @@ from clv_pipeline.settings import Settings
 LEAST_FREE_BYTES = 256 * 2**20
 # Of the free disk, what spilling leaves to everything else.
 _KEPT_SHARE = 0.1
-# What a row takes while lines are told apart or summed: keys, figures and what sorting adds.
-_BYTES_PER_ROW = 250
 _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -33,11 +31,11 @@ def spill_limit(settings: Settings) -> str:
     return f"{_share_of_free(settings.paths.spill) // 2**20} MiB"
 
 
-def rows_at_once(settings: Settings) -> int:
-    """Return how many rows one statement of a first build takes; more are built in slices."""
+def bytes_at_once(settings: Settings) -> int:
+    """Return what one statement of a first build may take; more is built in slices."""
     limit = settings.engine.memory_limit
     number = limit.rstrip("BGMi")
-    return max(int(float(number) * _UNITS[limit[len(number) :]]) // _BYTES_PER_ROW, 1)
+    return int(float(number) * _UNITS[limit[len(number) :]])
 
 
 def explain_lack_of_space(settings: Settings) -> str | None:

@@ -30,26 +30,39 @@
     ) }}
 {%- endmacro %}
 
-{# How many slices rows come to. #}
-{% macro count_slices(count_rows) -%}
-    {%- set at_once = env_var('CLV_DBT_ROWS_AT_ONCE', '16000000') | int -%}
-    {{ return((count_rows + at_once - 1) // at_once) }}
+{# How many slices keep a statement of so many bytes in memory. #}
+{% macro count_slices(count_bytes) -%}
+    {%- set at_once = env_var('CLV_DBT_BYTES_AT_ONCE', '4000000000') | int -%}
+    {{ return((count_bytes | int + at_once - 1) // at_once) }}
 {%- endmacro %}
 
-{# Slices of landed rows: all versions, lines and refunds of an order are in one. #}
+{# Slices of landed rows: all versions, lines and refunds of an order are in one. Each row's order is
+   counted, which takes some 40 bytes; rows of compound orders, of which there is a sample here,
+   are sorted and joined, too. #}
 {% macro order_slices() -%}
     {%- set slices = [] -%}
     {%- if is_sliced() -%}
-        {%- set found = run_query('select count(*) from ' ~ source('raw', 'transactions')) -%}
-        {%- set count = count_slices(found.columns[0].values()[0] | int) -%}
-        {%- for number in range(count if count > 1 else 0) -%}
-            {%- do slices.append('(landed.order_state % ' ~ count ~ ' = ' ~ number ~ ')') -%}
+        {%- set count_all = run_query('select count(*) from ' ~ source('raw', 'transactions')) -%}
+        {%- set ns = namespace(count=0) -%}
+        {%- set ns.count = count_slices(640 * count_all.columns[0].values()[0]) -%}
+        {%- if ns.count > 1 -%}
+            {%- set counts = run_query(
+                'select coalesce(sum(count_rows), 0), '
+                ~ 'coalesce(sum(case when count_rows > 1 then count_rows end), 0) '
+                ~ 'from (select count(*) as count_rows from (' ~ landed_rows() ~ ') as landed '
+                ~ 'where order_state % 64 = 0 and transaction_id is not null '
+                ~ 'group by order_state) as orders'
+            ).rows[0] -%}
+            {%- set ns.count = count_slices(64 * (40 * counts[0] + 600 * counts[1])) -%}
+        {%- endif -%}
+        {%- for number in range(ns.count if ns.count > 1 else 0) -%}
+            {%- do slices.append('(landed.order_state % ' ~ ns.count ~ ' = ' ~ number ~ ')') -%}
         {%- endfor -%}
     {%- endif -%}
     {{ return(slices) }}
 {%- endmacro %}
 
-{# Slices of staged lines: all that happened on a day is in one. #}
+{# Slices of staged lines: all that happened on a day is in one. A sum takes some 250 bytes. #}
 {% macro day_slices() -%}
     {%- set slices, state = [], namespace(rows=0, first=none) -%}
     {%- if is_sliced() -%}
@@ -58,7 +71,7 @@
             ~ ' group by 1 order by 1'
         ) -%}
         {%- set total = found.columns[1].values() | sum -%}
-        {%- set count = count_slices(total | int) -%}
+        {%- set count = count_slices(total * 250) -%}
         {%- if count > 1 -%}
             {%- for row in found.rows -%}
                 {%- if state.first is none or state.rows * count >= total -%}

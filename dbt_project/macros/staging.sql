@@ -45,7 +45,7 @@
 {%- endmacro %}
 
 {# Landed lines of transactions as staging reads them, up to what needs other lines of the order. #}
-{% macro transaction_lines() -%}
+{% macro transaction_lines(slices) -%}
     select
         {{ order_key() }} as order_key,
         transaction_id,
@@ -74,7 +74,7 @@
         {%- endif %}
     from ({{ landed_rows() }}) as landed
     where
-        {{ is_to_be_staged('landed') }}
+        {{ is_to_be_staged('landed', slices) }}
 {%- endmacro %}
 
 {# Landed rows with a number for their order. It is a column, for to look up an expression of a
@@ -87,7 +87,7 @@
 {%- endmacro %}
 
 {# Which landed lines a statement stages: all or a slice, or those that `before_staging` found. #}
-{% macro is_to_be_staged(alias) -%}
+{% macro is_to_be_staged(alias, slices) -%}
     {% if is_incremental() -%}
         exists (
             select 1 from lines_to_stage as wanted
@@ -96,7 +96,7 @@
                 and {{ alias }}._row_number = wanted._row_number
         )
     {%- else -%}
-        {{ of_first_slice(order_slices()) }}
+        {{ of_first_slice(slices) }}
     {%- endif %}
 {%- endmacro %}
 

@@ -5,6 +5,7 @@
     post_hook=after_staging(),
 ) }}
 
+{%- set slices = order_slices() -%}
 {%- set line_columns = [
     'order_key', 'transaction_id', 'user_id', 'sku', 'discount', 'category', '_file_id',
     '_row_number', 'happened_at', 'is_refund', 'amount', 'variable_cost', 'currency', 'quantity',
@@ -21,13 +22,13 @@
 with compound as (
     select landed.order_state
     from ({{ landed_rows() }}) as landed
-    where landed.transaction_id is not null and {{ is_to_be_staged('landed') }}
+    where landed.transaction_id is not null and {{ is_to_be_staged('landed', slices) }}
     group by 1
     having count(*) > 1
 ),
 
 single_lines as (
-    {{ transaction_lines() }}
+    {{ transaction_lines(slices) }}
         and not exists (select 1 from compound where compound.order_state = landed.order_state)
 ),
 
@@ -44,7 +45,7 @@ lines as (
             false
         {%- endif %} as is_duplicate
     from (
-        {{ transaction_lines() }}
+        {{ transaction_lines(slices) }}
             and exists (select 1 from compound where compound.order_state = landed.order_state)
     ) as compound_lines
 ),
