@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -32,6 +33,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import peers
 from benchmarks.measuring import (
+    FolderWatch,
     Measured,
     Table,
     Timed,
@@ -105,9 +107,13 @@ def make_home(home: Path, history: Path) -> None:
 def land(home: Path) -> dict[str, Any]:
     """Land what has not landed."""
     settings = settings_of(home)
-    with hold_run_lock(settings):
-        report = land_inputs(settings, "benchmark").inputs["transactions"]
-    return {"rows": report.new.count_in}
+    with hold_run_lock(settings), FolderWatch(settings.paths.home) as disk:
+        report = land_inputs(settings, "benchmark", progress=_say).inputs["transactions"]
+    return {"rows": report.new.count_in, "disk": disk.peak_bytes}
+
+
+def _say(text: str) -> None:
+    print(f"    {text}", file=sys.stderr, flush=True)
 
 
 def run_models(home: Path, cutoffs: Sequence[Cutoff], models: Sequence[str]) -> Timed:
@@ -117,10 +123,11 @@ def run_models(home: Path, cutoffs: Sequence[Cutoff], models: Sequence[str]) -> 
     transform.run_dbt(settings, ["parse"], variables)
     began = time.perf_counter()
     selected = [part for model in models for part in ("--select", model)]
-    results = transform.run_dbt(settings, ["run", *selected, "--threads", "1"], variables)
+    with FolderWatch(settings.paths.home) as disk:
+        results = transform.run_dbt(settings, ["run", *selected, "--threads", "1"], variables)
     wall = time.perf_counter() - began
     seconds = {result.node.split(".")[-1]: result.seconds for result in results}
-    return Timed(sum(seconds.values()), {"wall": wall, "models": seconds})
+    return Timed(sum(seconds.values()), {"wall": wall, "models": seconds, "disk": disk.peak_bytes})
 
 
 def drop(home: Path, *schemas: str) -> None:
@@ -130,12 +137,13 @@ def drop(home: Path, *schemas: str) -> None:
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
-def add_night(home: Path, night: Path, kept: Path) -> None:
-    """Put the warehouse back to before the night, and the night's file in place."""
+def add_night(home: Path, night: Path, kept: Path | None) -> None:
+    """Put the warehouse back to before the night, unless it is the only one, and add its file."""
     warehouse = settings_of(home).paths.warehouse
-    if not kept.exists():
-        shutil.copyfile(warehouse, kept)
-    shutil.copyfile(kept, warehouse)
+    if kept is not None:
+        if not kept.exists():
+            shutil.copyfile(warehouse, kept)
+        shutil.copyfile(kept, warehouse)
     target = home / "orders" / "zz_night.parquet"
     target.unlink(missing_ok=True)
     target.symlink_to(night.resolve())
@@ -191,7 +199,8 @@ def measure_history(
     notes[2] = f"the warehouse has {size:,.0f} MiB"
     for one, note in zip(found, notes, strict=True):
         if one.name in only:
-            table.add(one, note=note)
+            disk = f"at most {one.answer['disk'] / 2**20:,.0f} MiB of disk"
+            table.add(one, note="; ".join(filter(None, (note, disk))))
     whole = Measured(
         "landing, staging and days of all history",
         (sum(one.median for one in found),),
@@ -199,13 +208,13 @@ def measure_history(
     )
     table.add(whole, note="the sum of the three")
     if "day_added" in only:
-        kept = home / "before_night.duckdb"
-        kept.unlink(missing_ok=True)
+        kept = home / "before_night.duckdb" if runs > 1 else None
         day = measure(
             "a day added", add_day, home, runs=runs, prepare=partial(add_night, home, night, kept)
         )
         table.add(day, note=tell(day))
-        kept.unlink()
+        if kept is not None:
+            kept.unlink()
     return table
 
 

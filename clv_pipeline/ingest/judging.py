@@ -1,12 +1,12 @@
-"""One pass over a source: map its columns, read their values, and find out which rows can't stay.
+"""What of a source can be kept: map its columns, read their values, and find out what can't stay.
 
-The outcome is the temporary table ``_clv_incoming``: the contract's columns, ``_clv_row``, the
-column and the reason on account of which a row can't be kept, and its record as delivered.
+The outcome, part by part, is a query: the contract's columns, ``_clv_row``, the column and the
+reason on account of which a row can't be kept, and its record as delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -19,7 +19,6 @@ from clv_pipeline.ingest.report import LandingError
 from clv_pipeline.settings import InputSettings
 from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
-INCOMING = "_clv_incoming"
 _SHAPE = "_clv_shape"
 
 
@@ -44,8 +43,8 @@ class Judge:
 
     def judge(
         self, connection: duckdb.DuckDBPyConnection, rows: Rows, mapping: Mapping, where: str
-    ) -> None:
-        """Read every row of a source into ``_clv_incoming``.
+    ) -> Iterator[str]:
+        """Yield a query for each part of a source; it can be asked until the next part is taken.
 
         Parameters
         ----------
@@ -56,29 +55,12 @@ class Judge:
         ------
         LandingError
             If an expression of the settings is no SQL over the source's columns.
-        duckdb.Error
-            If the source can't be read, or an expression can't be computed for one of its rows.
         """
-        connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
         self._make_shape(connection, rows)
         types = self._bind_columns(connection, mapping, where)
         self._bind_exclusions(connection, rows, mapping, types, where)
-        query = self._query(rows.relation, list(rows.columns), mapping, types)
-        connection.execute(f"CREATE TEMP TABLE {INCOMING} AS {query}")
-
-    @staticmethod
-    def judge_nothing(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
-        """Make an empty ``_clv_incoming``, for a source without a column."""
-        columns = {field.name: DUCKDB_TYPES[field.kind] for field in contract.fields}
-        if contract.keeps_further_columns:
-            columns["attributes_json"] = "VARCHAR"
-        columns |= {
-            f"_clv_unknown_{field.name}": "VARCHAR" for field in contract.fields if field.values
-        }
-        columns |= {"_clv_row": "BIGINT", "_clv_reason": "VARCHAR", "_clv_column": "VARCHAR"}
-        columns["_clv_record"] = "VARCHAR"
-        listed = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in columns.items())
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {INCOMING} ({listed})")
+        for relation in rows.parts:
+            yield self._query(relation, list(rows.columns), mapping, types)
 
     def _make_shape(self, connection: duckdb.DuckDBPyConnection, rows: Rows) -> None:
         """Make an empty table like the source, to bind expressions without reading anything."""

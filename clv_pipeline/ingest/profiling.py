@@ -170,10 +170,10 @@ def sampled(
     if shape is None:
         raise LandingError(f"{source.path} is empty.")
     if codecs.lookup(settings.encoding).name == "utf-8":
-        rows = read_csv_fast(source, shape)
         try:
-            read_row(connection, f"SELECT count(*) FROM {rows.relation}")
-            yield source, settings, rows
+            for part in read_csv_fast(connection, source, shape).parts:
+                read_row(connection, f"SELECT count(*) FROM {part}")
+            yield source, settings, read_csv_fast(connection, source, shape)
             return
         except duckdb.Error:
             # Some of its records are malformed; the careful reader sets those apart.
@@ -193,10 +193,11 @@ def profile(
         If it can't be read.
     """
     with sampled(connection, root, file, table) as (source, settings, rows):
+        part = next(iter(rows.parts))
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE _clv_sample AS SELECT * EXCLUDE "
             "(_clv_row, _clv_malformed, _clv_text) "
-            f"FROM {rows.relation} WHERE _clv_malformed IS NULL LIMIT {SAMPLE_ROWS}"
+            f"FROM {part} WHERE _clv_malformed IS NULL LIMIT {SAMPLE_ROWS}"
         )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _clv_few AS FROM _clv_sample USING SAMPLE {FEW_ROWS} ROWS "
@@ -216,13 +217,18 @@ def covered_days(
     value = Parser(settings, "UTC").value(field, quote_identifier(column.name), column.type)
     table = chosen.source.table
     with sampled(connection, root, chosen.source.file, table) as (_, _, rows):
-        first, last = read_row(
-            connection,
-            f"SELECT min(found)::DATE, max(found)::DATE FROM (SELECT {value} AS found "
-            f"FROM {rows.relation}) WHERE found BETWEEN TIMESTAMP '1990-01-01' "
-            "AND TIMESTAMP '2200-12-31'",
-        )
-    return None if first is None else (first, last)
+        days = [
+            day
+            for part in rows.parts
+            for day in read_row(
+                connection,
+                f"SELECT min(found)::DATE, max(found)::DATE FROM (SELECT {value} AS found "
+                f"FROM {part}) WHERE found BETWEEN TIMESTAMP '1990-01-01' "
+                "AND TIMESTAMP '2200-12-31'",
+            )
+            if day is not None
+        ]
+    return (min(days), max(days)) if days else None
 
 
 def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column:

@@ -11,9 +11,10 @@ import codecs
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,6 +30,9 @@ DELIMITERS = (",", ";", "\t", "|")
 # A longer field is a quote that was never closed.
 LONGEST_FIELD = 1_000_000
 _BATCH_ROWS = 10_000
+# Rows that are judged and landed at a time; of a larger source, one part after the other. Eight of
+# DuckDB's row groups: a part fills them, and they go to disk at once.
+PART_ROWS = 8 * 122_880
 _SHOWN_TEXT = 2_000
 _RECORDS = "_clv_records"
 
@@ -39,17 +43,21 @@ class Rows:
 
     Attributes
     ----------
-    relation
-        SQL to select from: the marker columns and the source's.
     columns
         The source's columns and their DuckDB types.
     count
         Rows there must be, where that is known independently of the reader.
+    parts
+        SQL to select from, part after part: the marker columns and the source's. A part is gone
+        when the next one is taken.
+    is_numbered
+        Whether rows carry their numbers, so that they may be read in whatever order.
     """
 
-    relation: str
     columns: dict[str, str]
     count: int | None
+    parts: Iterable[str]
+    is_numbered: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def read_table(
     described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     columns = {str(row[0]): str(row[1]) for row in described}
     listed = ", ".join(quote_identifier(name) for name in columns)
-    return Rows(_number_rows(relation, listed), columns, count)
+    return Rows(columns, count, [_number_rows(relation, listed)], is_numbered=False)
 
 
 def read_parquet(connection: duckdb.DuckDBPyConnection, source: Source) -> Rows:
@@ -85,9 +93,23 @@ def read_parquet(connection: duckdb.DuckDBPyConnection, source: Source) -> Rows:
             "SELECT num_rows FROM parquet_file_metadata(?)",
             [_escape_glob(source.file)],
         )
-        return read_table(connection, scan, count)
+        columns = read_table(connection, scan).columns
     except duckdb.Error as error:
         raise DamagedFileError(f"{source.path} can't be read: {_first_line(error)}") from error
+    listed = ", ".join(quote_identifier(name) for name in columns)
+    # Where a row lies, the file says: parts are read without what comes before them.
+    number = "file_row_number"
+    if number in map(str.lower, columns):
+        return Rows(columns, count, [_number_rows(scan, listed)], is_numbered=False)
+    parts = (
+        _mark_rows(
+            f"{number} + 1",
+            listed,
+            f"{scan} WHERE {number} BETWEEN {first} AND {first + PART_ROWS - 1}",
+        )
+        for first in range(0, max(count, 1), PART_ROWS)
+    )
+    return Rows(columns, count, parts)
 
 
 def read_csv_shape(source: Source, settings: InputSettings) -> CsvShape | None:
@@ -121,7 +143,7 @@ def read_csv_shape(source: Source, settings: InputSettings) -> CsvShape | None:
     return CsvShape(delimiter, tuple(names))
 
 
-def read_csv_fast(source: Source, shape: CsvShape) -> Rows:
+def read_csv_fast(connection: duckdb.DuckDBPyConnection, source: Source, shape: CsvShape) -> Rows:
     """Read a CSV file in UTF-8 by DuckDB's own reader, which raises at any malformed record."""
     columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in shape.columns)
     scan = (
@@ -132,7 +154,38 @@ def read_csv_fast(source: Source, shape: CsvShape) -> Rows:
     )
     listed = ", ".join(quote_identifier(name) for name in shape.columns)
     types = dict.fromkeys(shape.columns, "VARCHAR")
-    return Rows(_number_rows(scan, listed), types, source.count_records)
+    return Rows(types, source.count_records, _stream(connection, _number_rows(scan, listed)))
+
+
+def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[str]:
+    """Yield the rows of a query part by part, each as a table in memory."""
+    cursor = connection.cursor()
+    try:
+        reader = cursor.sql(f"FROM {query}").to_arrow_reader(_BATCH_ROWS)
+        yield from _registered(connection, reader, reader.schema)
+    except (pa.ArrowException, OSError) as error:  # what Arrow makes of an error of DuckDB's
+        raise duckdb.InvalidInputException(str(error)) from error
+    finally:
+        cursor.close()
+
+
+def _registered(
+    connection: duckdb.DuckDBPyConnection, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> Iterator[str]:
+    """Yield parts of some batches, under the name of a view; at least one, if it is empty."""
+    part: list[pa.RecordBatch] = []
+    count, is_first = 0, True
+    for batch in chain(batches, [None]):
+        if batch is not None:
+            part.append(batch)
+            count += batch.num_rows
+        if count >= PART_ROWS or (batch is None and (part or is_first)):
+            connection.register(_RECORDS, pa.Table.from_batches(part, schema))
+            try:
+                yield _RECORDS
+            finally:
+                connection.unregister(_RECORDS)
+            part, count, is_first = [], 0, False
 
 
 @contextmanager
@@ -154,12 +207,8 @@ def read_csv_carefully(
     try:
         with _open_text(source, settings) as stream:
             batches = _batches(_records(stream, shape), schema)
-            reader = pa.RecordBatchReader.from_batches(schema, batches)
-            connection.register(_RECORDS, reader)
-            try:
-                yield Rows(_RECORDS, dict.fromkeys(shape.columns, "VARCHAR"), None)
-            finally:
-                connection.unregister(_RECORDS)
+            parts = _registered(connection, batches, schema)
+            yield Rows(dict.fromkeys(shape.columns, "VARCHAR"), None, parts)
     finally:
         csv.field_size_limit(limit)
 
@@ -261,8 +310,12 @@ def _fit(lines: list[str], delimiter: str) -> tuple[int, int]:
 
 
 def _number_rows(relation: str, listed: str) -> str:
+    return _mark_rows("row_number() OVER ()", listed, relation)
+
+
+def _mark_rows(number: str, listed: str, relation: str) -> str:
     return (
-        "(SELECT row_number() OVER () AS _clv_row, CAST(NULL AS VARCHAR) AS _clv_malformed, "
+        f"(SELECT {number} AS _clv_row, CAST(NULL AS VARCHAR) AS _clv_malformed, "
         f"CAST(NULL AS VARCHAR) AS _clv_text, {listed} FROM {relation})"
     )
 

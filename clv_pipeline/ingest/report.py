@@ -12,6 +12,10 @@ class LandingError(RuntimeError):
     """An input can't be landed; the message names file and place and says what to do."""
 
 
+class UnreadError(LandingError):
+    """A reader could not read a source to its end, or counted other rows than there are."""
+
+
 @dataclass(frozen=True)
 class Notice:
     """Something about a file that an owner of the data should know.

@@ -72,10 +72,19 @@ def _query(grain: str, is_night: bool) -> str:
         else "hash(transaction_id) % ? = ?"
     )
     return f"""
-        WITH several AS (
-            SELECT min(transaction_id) AS transaction_id, {_ORDER} AS order_hash
+        -- Most orders are one row: counting alone leaves few to be looked at.
+        WITH compound AS (
+            SELECT {_ORDER} AS order_hash
             FROM {_TARGET}
             WHERE transaction_id IS NOT NULL AND {some}
+            GROUP BY order_hash
+            HAVING count(*) > 1
+        ),
+        several AS (
+            SELECT min(transaction_id) AS transaction_id
+            FROM (SELECT *, {_ORDER} AS order_hash FROM {_TARGET}) AS landed
+            SEMI JOIN compound USING (order_hash)
+            WHERE transaction_id IS NOT NULL
             GROUP BY order_hash
             HAVING (
                 min(_file_id) <> max(_file_id) OR min(ingested_at) <> max(ingested_at)

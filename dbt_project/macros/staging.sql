@@ -102,10 +102,12 @@
 
 {# Before orders are staged, in the same transaction: find the files whose lines are not held, or
    are gone, and the rates that are new; drop the held lines of every order that they touch; note
-   the days of these lines for the daily tables. What holds is compared, not remembered: whatever
+   the days of these lines for the daily tables. The order of rows does not matter: in order, threads
+   would leave half-filled groups of rows behind, to be written again. What holds is compared, not remembered: whatever
    interrupted or repeated run came before, the next one is right. #}
 {% macro before_staging() -%}
     {{ return([
+        "set preserve_insertion_order = false",
         "{{ make_change_log() }}",
         "{{ forget_consumed_changes() }}",
         "{{ find_changed_files() }}",
@@ -124,6 +126,7 @@
             "{{ add_other_slices(order_slices()) }}",
             "{{ note_staged_days() }}",
             "{{ note_staged_rates() }}",
+            "reset preserve_insertion_order",
         ]
         if incrementally() == 'incremental' else []
     ) }}

@@ -241,7 +241,8 @@ def test_a_reader_that_loses_rows_is_not_believed(
 
     def read_but_lose(*arguments: object) -> Rows:
         rows = read(*arguments)  # type: ignore[arg-type]
-        return Rows(f"(SELECT * FROM {rows.relation} LIMIT 3)", rows.columns, rows.count)
+        parts = [f"(SELECT * FROM {part} LIMIT 3)" for part in rows.parts]
+        return Rows(rows.columns, rows.count, parts)
 
     monkeypatch.setattr(landing, "read_csv_fast", read_but_lose)
     shop.write("a.csv", as_csv(ROWS))
