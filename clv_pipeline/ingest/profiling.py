@@ -199,6 +199,7 @@ def profile(
             "(_clv_row, _clv_malformed, _clv_text) "
             f"FROM {part} WHERE _clv_malformed IS NULL LIMIT {SAMPLE_ROWS}"
         )
+        rows.close()
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _clv_few AS FROM _clv_sample USING SAMPLE {FEW_ROWS} ROWS "
         "(reservoir, 1)"

@@ -11,7 +11,7 @@ import codecs
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +21,7 @@ from typing import IO, cast
 import duckdb
 import pyarrow as pa
 
+from clv_pipeline.ingest.report import LandingError
 from clv_pipeline.ingest.sources import DamagedFileError, Source
 from clv_pipeline.settings import InputSettings
 from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
@@ -58,6 +59,11 @@ class Rows:
     count: int | None
     parts: Iterable[str]
     is_numbered: bool = True
+
+    def close(self) -> None:
+        """Let go of a part that was not read to its end, while the connection is open."""
+        if isinstance(self.parts, Generator):
+            self.parts.close()
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,31 @@ def read_csv_carefully(
             yield Rows(dict.fromkeys(shape.columns, "VARCHAR"), None, parts)
     finally:
         csv.field_size_limit(limit)
+
+
+def explain_unread(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    rows: Rows,
+    error: duckdb.Error,
+) -> LandingError:
+    """Tell a source that can't be read from an expression that can't be computed."""
+    message = _first_line(error)
+    if source.format != "csv":
+        listed = ", ".join(map(quote_identifier, rows.columns))
+        again = read_parquet(connection, source) if source.format == "parquet" else rows
+        try:
+            for part in again.parts:
+                read_row(connection, f"SELECT max(hash({listed})) FROM {part}")
+        except duckdb.Error:
+            return DamagedFileError(
+                f"{source.path} can't be read to its end: {message} Deliver it again."
+            )
+    return LandingError(
+        f"{source.path}: an expression under [inputs.{name}] in clv.toml can't be computed for one "
+        f"of the rows: {message} Write TRY_CAST instead of CAST to get null for such values."
+    )
 
 
 class _Lines:
