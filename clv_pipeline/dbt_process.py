@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from clv_pipeline.progress import describe_seconds
 from clv_pipeline.settings import Settings
+
+# What the macro tell_slices logs: model, slices done, slices in all, rows in all.
+_SLICE = re.compile(r"^slices (\w+) (\d+) (\d+) (\d+)$")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,41 @@ class TransformError(RuntimeError):
     def __init__(self, message: str, results: tuple[NodeResult, ...] = ()) -> None:
         super().__init__(message)
         self.results = results
+
+
+class SliceTeller:
+    """Hears dbt, and says of models that are built in slices how far they have come.
+
+    Parameters
+    ----------
+    tell
+        Told a sentence.
+    clock
+        Seconds.
+    """
+
+    def __init__(
+        self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tell, self._clock = tell, clock
+        self._began: dict[str, float] = {}
+
+    def __call__(self, event: Any) -> None:
+        """Hear one of dbt's events."""
+        if event.info.name == "LogStartLine":
+            self._began[event.data.node_info.node_name] = self._clock()
+            return
+        found = _SLICE.search(event.info.msg)
+        if event.info.name != "JinjaLogDebug" or found is None:
+            return
+        model, done, total, rows = found[1], *map(int, found.groups()[1:])
+        seconds = self._clock() - self._began.get(model, self._clock())
+        left = describe_seconds(seconds * (total - done) / done)
+        pace = f", {rows * done / total / seconds:,.0f} a second" if seconds else ""
+        self._tell(
+            f"{model}: {rows * done // total:,} of {rows:,} rows read, slice {done} of {total}"
+            f"{pace}, {left} left"
+        )
 
 
 def quiet_options(arguments: Sequence[str]) -> list[str]:

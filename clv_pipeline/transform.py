@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from clv_pipeline.dbt_process import (
     NodeResult,
+    SliceTeller,
     TransformError,
     close_connections,
     close_logs,
@@ -130,7 +131,10 @@ def prepare_sources(settings: Settings) -> None:
 
 
 def run_dbt(
-    settings: Settings, arguments: Sequence[str], variables: Mapping[str, Any]
+    settings: Settings,
+    arguments: Sequence[str],
+    variables: Mapping[str, Any],
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[NodeResult, ...]:
     """Run a dbt command in this process, and leave no connection open.
 
@@ -145,6 +149,8 @@ def run_dbt(
         tests of the project are run only where they are selected by ``--resource-type``.
     variables
         From `dbt_variables`.
+    tell
+        Told a sentence on how far it has come, where that takes long.
 
     Returns
     -------
@@ -158,7 +164,7 @@ def run_dbt(
     """
     results: tuple[NodeResult, ...] = ()
     for target, part in _split_by_engine(settings, arguments):
-        outcome = _invoke(settings, part, variables, target)
+        outcome = _invoke(settings, part, variables, target, tell)
         results += read_results(outcome)
         if not outcome.success:
             raise TransformError(explain_failure(arguments, outcome, settings), results)
@@ -166,7 +172,10 @@ def run_dbt(
 
 
 def build_step(
-    settings: Settings, step: str, variables: Mapping[str, Any]
+    settings: Settings,
+    step: str,
+    variables: Mapping[str, Any],
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[tuple[NodeResult, ...], str | None]:
     """Build and test all models of a step, unless they stand as they would be built.
 
@@ -176,6 +185,8 @@ def build_step(
         A key of `clv_pipeline.reuse.STEPS`.
     variables
         From `dbt_variables`.
+    tell
+        Told a sentence on how far it has come, where that takes long.
 
     Returns
     -------
@@ -193,7 +204,7 @@ def build_step(
     if claim.results is not None:
         return claim.results, claim.built_by
     selectors = [STAGES[stage] for stage in STEPS[step]]
-    results = run_dbt(settings, ["build", "--select", *selectors], variables)
+    results = run_dbt(settings, ["build", "--select", *selectors], variables, tell)
     note_step(settings, claim, results, str(variables["run_id"]))
     return results, None
 
@@ -259,6 +270,7 @@ def _invoke(
     arguments: Sequence[str],
     variables: Mapping[str, Any],
     target: str = DUCKDB,
+    tell: Callable[[str], object] | None = None,
 ) -> Any:
     # Imported late: it takes a second that most commands need not wait for.
     from dbt.cli.main import dbtRunner
@@ -278,7 +290,8 @@ def _invoke(
             builds = arguments[0] == "build" and "--resource-type" not in arguments
             if builds or arguments[0] == "compile":
                 manifest = _parse_once(settings, project, target)
-            outcome = dbtRunner(manifest).invoke(command)
+            hears = None if tell is None else [SliceTeller(tell)]
+            outcome = dbtRunner(manifest, callbacks=hears).invoke(command)
             if list(arguments) == ["parse"] and outcome.success:
                 _keep_parsed(_project_key(settings, project, target), outcome.result)
         finally:

@@ -117,7 +117,12 @@ def choose_cutoff(runner: Runner, cutoff: Cutoff | None) -> tuple[Cutoff, str | 
         return cutoff, None
     run_id = str(uuid.uuid4())
     runner.progress.begin("landing")
-    report = land_inputs(runner.settings, run_id, received_at=datetime.now(UTC))
+    report = land_inputs(
+        runner.settings,
+        run_id,
+        progress=lambda text: runner.progress.update("landing", text),
+        received_at=datetime.now(UTC),
+    )
     runner.progress.end("landing", report.inputs["transactions"].sentence)
     chosen = runner.default_cutoff()
     runner.progress.say(f"As of {chosen}, the last day with data that is over.")

@@ -199,7 +199,15 @@ def run_step(
     cutoff = run_cutoff(context)
     cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
     select, whole = _select(context, step), None if context.is_subset else step
-    return build_models(project.settings, select, cutoffs, cutoff, context.run.run_id, whole)
+    return build_models(
+        project.settings,
+        select,
+        cutoffs,
+        cutoff,
+        context.run.run_id,
+        whole,
+        context.log.info,
+    )
 
 
 def select_step(step: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ def build_models(
     data_through: Cutoff,
     run_id: str,
     step: str | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> DbtReport:
     """Build models with their tests.
 
@@ -125,6 +126,8 @@ def build_models(
     step
         The step of `clv_pipeline.reuse.STEPS` that ``select`` is the whole of: it is built only if
         something that decides its rows has changed.
+    tell
+        Told a sentence on how far it has come, where that takes long.
     """
     arguments = ["build", "--select", *select]
     built_by = None
@@ -132,9 +135,9 @@ def build_models(
     error = None
     try:
         if step in reuse.STEPS:
-            found, built_by = transform.build_step(settings, step, variables)
+            found, built_by = transform.build_step(settings, step, variables, tell)
         else:
-            found = transform.run_dbt(settings, arguments, variables)
+            found = transform.run_dbt(settings, arguments, variables, tell)
     except dbt_process.TransformError as failure:
         found, error = failure.results, str(failure)
     built = [

@@ -42,7 +42,11 @@ def _build_input(name: str, partitions: dg.PartitionsDefinition[str]) -> dg.Asse
         with explained():
             # Rows of days that have not begun yet can't be true.
             report = land_input(
-                project.settings, name, context.run.run_id, received_at=datetime.now(UTC)
+                project.settings,
+                name,
+                context.run.run_id,
+                context.log.info,
+                received_at=datetime.now(UTC),
             )
         for warning in report.warnings:
             context.log.warning(warning)

@@ -77,7 +77,7 @@
 {% macro after_days() -%}
     {{ return(
         [
-            "{{ add_other_slices(day_slices()) }}",
+            "{{ add_other_slices(day_slices(), ref('stg_transactions')) }}",
             "{{ forget_seen_changes() }}",
             "{{ note_seen_changes() }}",
         ]

@@ -1,7 +1,7 @@
-{# First builds of more rows than fit into memory at once go slice by slice. A slice is a condition on
-   the rows that a model reads, and no row of it has to do with one of another slice. The model's
-   own statement builds the first; the same statement with the other conditions adds the others,
-   in the same transaction. #}
+{# First builds of more rows than fit into memory at once go slice by slice. A slice is a condition
+   on the rows that a model reads, and no row of it has to do with one of another slice. The
+   model's own statement builds the first; the same statement with the other conditions adds the
+   others, in the same transaction. #}
 
 {# The condition of the first slice, where a model's rows are read; of all, where one is enough. #}
 {% macro of_first_slice(slices) -%}
@@ -9,19 +9,23 @@
 {%- endmacro %}
 
 {# After a model is built: add its other slices, and say how far it has come. #}
-{% macro add_other_slices(slices) -%}
+{% macro add_other_slices(slices, relation) -%}
+    {%- if slices | length > 1 -%}
+        {%- set count = run_query('select count(*) from ' ~ relation).columns[0].values()[0] -%}
+    {%- endif -%}
     {%- for condition in slices[1:] -%}
-        {%- do tell_slices(slices, loop.index) -%}
+        {%- do tell_slices(slices, loop.index, count) -%}
         {%- do run_query('insert into ' ~ this ~ ' ' ~ sql | replace(slices[0], condition)) -%}
     {%- endfor -%}
     {%- if slices | length > 1 -%}
-        {%- do tell_slices(slices, slices | length) -%}
+        {%- do tell_slices(slices, slices | length, count) -%}
     {%- endif -%}
 {%- endmacro %}
 
 {# Read by clv_pipeline.dbt_process, which says how much time is left. #}
-{% macro tell_slices(slices, count_done) -%}
-    {%- do log('slices ' ~ this.identifier ~ ' ' ~ count_done ~ ' ' ~ slices | length) -%}
+{% macro tell_slices(slices, count_done, count_rows) -%}
+    {%- set figures = [this.identifier, count_done, slices | length, count_rows] -%}
+    {%- do log('slices ' ~ figures | join(' ')) -%}
 {%- endmacro %}
 
 {% macro is_sliced() -%}
@@ -36,9 +40,9 @@
     {{ return((count_bytes | int + at_once - 1) // at_once) }}
 {%- endmacro %}
 
-{# Slices of landed rows: all versions, lines and refunds of an order are in one. Each row's order is
-   counted, which takes some 40 bytes; rows of compound orders, of which there is a sample here,
-   are sorted and joined, too. #}
+{# Slices of landed rows: all versions, lines and refunds of an order are in one. Each row's order
+   is counted, which takes some 40 bytes; rows of compound orders, of which there is a sample
+   here, are sorted and joined, too. #}
 {% macro order_slices() -%}
     {%- set slices = [] -%}
     {%- if is_sliced() -%}

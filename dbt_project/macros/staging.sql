@@ -123,7 +123,7 @@
 {% macro after_staging() -%}
     {{ return(
         [
-            "{{ add_other_slices(order_slices()) }}",
+            "{{ add_other_slices(order_slices(), source('raw', 'transactions')) }}",
             "{{ note_staged_days() }}",
             "{{ note_staged_rates() }}",
             "reset preserve_insertion_order",

@@ -18,7 +18,7 @@ from pandas.testing import assert_frame_equal
 from clv_pipeline import dbt_project
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.transform import build_stages
+from clv_pipeline.transform import STAGES, build_stages, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from tests.dbt.random_shop import LAST_DAY, TIME_ZONE, random_shop
 from tests.support import fill_raw
@@ -136,7 +136,16 @@ def test_a_file_that_is_gone_takes_its_days_along(
     # As if memory held a few hundred rows: built at first in slices, the tables are the same.
     run(fresh, "DROP SCHEMA staging CASCADE; DROP SCHEMA intermediate CASCADE")
     monkeypatch.setattr(dbt_project, "bytes_at_once", lambda settings: 30_000)
-    build(fresh)
+    told: list[str] = []
+    cutoff = Cutoff(LAST_DAY)
+    variables = dbt_project.dbt_variables(fresh, [cutoff], cutoff, "run")
+    selected = ["--select", STAGES["staging"], "--select", STAGES["intermediate"]]
+    run_dbt(fresh, ["build", *selected], variables, told.append)
+    count = run(fresh, "SELECT count(*) FROM raw.transactions")[0][0]
+    assert any(
+        text.startswith("stg_transactions: ") and f"{count:,} of {count:,} rows read" in text
+        for text in told
+    ), told
     for name, mark in {"stg_transactions": "order_state % ", DAYS[0]: "activity_date < "}.items():
         (compiled,) = (fresh.paths.dbt_target / "compiled").rglob(f"{name}.sql")
         assert mark in compiled.read_text()

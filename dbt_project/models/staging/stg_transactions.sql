@@ -29,7 +29,10 @@ with compound as (
 
 single_lines as (
     {{ transaction_lines(slices) }}
-        and not exists (select 1 from compound where compound.order_state = landed.order_state)
+        and not exists (
+            select 1 from compound
+            where compound.order_state = landed.order_state
+        )
 ),
 
 lines as (
@@ -46,7 +49,10 @@ lines as (
         {%- endif %} as is_duplicate
     from (
         {{ transaction_lines(slices) }}
-            and exists (select 1 from compound where compound.order_state = landed.order_state)
+            and exists (
+                select 1 from compound
+                where compound.order_state = landed.order_state
+            )
     ) as compound_lines
 ),
 
