@@ -290,7 +290,7 @@ def _invoke(
             builds = arguments[0] == "build" and "--resource-type" not in arguments
             if builds or arguments[0] == "compile":
                 manifest = _parse_once(settings, project, target)
-            hears = None if tell is None else [SliceTeller(tell)]
+            hears: list[Callable[[Any], None]] = [] if tell is None else [SliceTeller(tell)]
             outcome = dbtRunner(manifest, callbacks=hears).invoke(command)
             if list(arguments) == ["parse"] and outcome.success:
                 _keep_parsed(_project_key(settings, project, target), outcome.result)
