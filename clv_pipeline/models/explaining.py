@@ -9,9 +9,8 @@ arithmetic: links, products, the blend, the bridge to a longer horizon (``attrib
   from.
 - Buy-till-you-die: exact Shapley values over order days, silence, tenure and spend, each swapped
   against the reference customer (``swapping``).
-- What comes after the experts (order of horizons, discount, calibration) is passed on twice: the
-  shop's total ratio scales base and effects alike, and each customer's remainder is spread in
-  proportion to the size of the effects.
+- What comes after the experts (order of horizons, discount, totals) is passed on twice: the shop's
+  ratio scales base and effects alike, each customer's remainder is spread by the effects' size.
 - A rate of orders times their mean value: Shapley values as for buy-till-you-die.
 - A model of no known form: TreeSHAP of trees that stand in for it (``surrogate``), which say how
   well they do.
