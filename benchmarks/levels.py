@@ -26,7 +26,7 @@ from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.season_index import NO_SEASON, SeasonIndex
 from clv_pipeline.models.seasons import Levels
 from clv_pipeline.models.totals import GROWN_DAYS, forecast_level, level_sources
-from clv_pipeline.settings.sections import RETAIL_SEASON
+from clv_pipeline.settings.learning import RETAIL_SEASON
 from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 RESULTS = Path(__file__).parent / "results" / "levels.md"

@@ -18,10 +18,8 @@ import importlib.util
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -29,8 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.watching import peak_memory, watch_children
+
 RESULTS = Path(__file__).parent / "results"
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _child(
     try:
         if prepare is not None:
             prepare()
-        with ChildWatch() as children:
+        with watch_children() as children:
             began = time.perf_counter()
             answer = function(*arguments)
             took = time.perf_counter() - began
@@ -159,94 +158,6 @@ def _child(
         sender.send(traceback.format_exc())
     finally:
         sender.close()
-
-
-def peak_memory() -> int:
-    """Return the most resident memory that this process has had, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # ru_maxrss would count what the parent had when it started this process.
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-class ChildWatch:
-    """Watches the most resident memory that this process's children have together.
-
-    What they share is counted with each, so the figure errs upwards.
-
-    Attributes
-    ----------
-    peak_bytes
-        The most seen so far, looking ten times a second; 0 where there is no ``/proc``.
-    """
-
-    def __init__(self) -> None:
-        self.peak_bytes = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> ChildWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        page = os.sysconf("SC_PAGE_SIZE")
-        while not self._ended.wait(_POLL_SECONDS):
-            held = 0
-            for task in Path("/proc/self/task").glob("*/children"):
-                try:
-                    for child in task.read_text().split():
-                        held += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * page
-                except OSError:
-                    continue
-            self.peak_bytes = max(self.peak_bytes, held)
-
-
-class FolderWatch:
-    """Watches the most bytes that a folder holds while a block runs.
-
-    Attributes
-    ----------
-    peak_bytes
-        The most seen so far, looking ten times a second.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.peak_bytes = 0
-        self._folder = folder
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> FolderWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(_POLL_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, folder_bytes(self._folder))
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder; files that vanish meanwhile count nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
-    return total
 
 
 @dataclass

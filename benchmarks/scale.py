@@ -33,16 +33,15 @@ import pyarrow.parquet as pq
 
 from benchmarks import peers
 from benchmarks.measuring import (
-    FolderWatch,
     Measured,
     Table,
     Timed,
     arguments_of,
-    folder_bytes,
     is_installed,
     measure,
     write_results,
 )
+from benchmarks.watching import folder_bytes, watch_folder
 from clv_pipeline import dbt_project, transform
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.shop.benchmark import write_orders_parquet
@@ -107,7 +106,7 @@ def make_home(home: Path, history: Path) -> None:
 def land(home: Path) -> dict[str, Any]:
     """Land what has not landed."""
     settings = settings_of(home)
-    with hold_run_lock(settings), FolderWatch(settings.paths.home) as disk:
+    with hold_run_lock(settings), watch_folder(settings.paths.home) as disk:
         report = land_inputs(settings, "benchmark", progress=_say).inputs["transactions"]
     return {"rows": report.new.count_in, "disk": disk.peak_bytes}
 
@@ -123,7 +122,7 @@ def run_models(home: Path, cutoffs: Sequence[Cutoff], models: Sequence[str]) -> 
     transform.run_dbt(settings, ["parse"], variables)
     began = time.perf_counter()
     selected = [part for model in models for part in ("--select", model)]
-    with FolderWatch(settings.paths.home) as disk:
+    with watch_folder(settings.paths.home) as disk:
         results = transform.run_dbt(settings, ["run", *selected, "--threads", "1"], variables)
     wall = time.perf_counter() - began
     seconds = {result.node.split(".")[-1]: result.seconds for result in results}

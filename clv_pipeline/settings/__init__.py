@@ -14,14 +14,12 @@ from pydantic import BaseModel, Field, ValidationError
 from clv_pipeline.paths import Paths
 from clv_pipeline.settings.base import Section
 from clv_pipeline.settings.inputs import Exclusion, InputName, InputSettings, SqlColumn
+from clv_pipeline.settings.learning import EvaluationSettings, ModelSettings, NetworkSettings
 from clv_pipeline.settings.sections import (
     CadenceSettings,
     EngineSettings,
-    EvaluationSettings,
     FeatureSettings,
     GateSettings,
-    ModelSettings,
-    NetworkSettings,
     ProjectSettings,
     PublishSettings,
     ServingSettings,

@@ -13,7 +13,7 @@ from clv_pipeline.models.panel import Matrix, Target
 from clv_pipeline.models.season_index import SeasonIndex
 from clv_pipeline.models.seasons import Levels, chance_shift, log_odds, shift_chance
 from clv_pipeline.models.totals import forecast_level, level_sources, season_strength
-from clv_pipeline.settings.sections import RETAIL_SEASON
+from clv_pipeline.settings.learning import RETAIL_SEASON
 from clv_pipeline.timeline import YEAR_DAYS, Cutoff
 
 START = Cutoff.parse("2021-06-30")
