@@ -207,7 +207,7 @@ def test_two_runs_at_once_are_not_possible(trained: Settings, newest: Cutoff) ->
                 check=False,
             )
         finally:
-            other.terminate()
+            other.kill()
     assert second.returncode == 1
     assert "Another run is writing" in second.stderr
     assert "Traceback" not in second.stderr
