@@ -85,14 +85,15 @@ def test_bins_on_disk_train_as_those_in_memory(rows: tuple[Any, Any], tmp_path: 
     )
 
 
+def matrix_of(values: Any) -> Matrix:
+    """Make a matrix of one cutoff."""
+    day = np.full(N, np.datetime64("2024-01-31"))
+    return Matrix(np.arange(N).astype(object), day, tuple("abcde"), values)
+
+
 def test_a_matrix_is_binned_once(rows: tuple[Any, Any]) -> None:
     values, label = rows
-    X = Matrix(
-        np.arange(N).astype(object),
-        np.full(N, np.datetime64("2024-01-31")),
-        tuple("abcde"),
-        values,
-    )
+    X = matrix_of(values)
     bins = X.binned(64)
     options = FitOptions(30, trees=3)
     first = boost(X, label.astype(float), options, {"objective": "reg:squarederror"})
@@ -105,12 +106,7 @@ def test_matrices_and_bins_beyond_the_limit_lie_on_disk(
     rows: tuple[Any, Any], settings: Settings
 ) -> None:
     values, label = rows
-    X = Matrix(
-        np.arange(N).astype(object),
-        np.full(N, np.datetime64("2024-01-31")),
-        tuple("abcde"),
-        values,
-    )
+    X = matrix_of(values)
     options, objective = FitOptions(30, trees=8), {"objective": "reg:squarederror"}
     expected = predict_booster(boost(X, label.astype(float), options, objective), X)
     engine = settings.engine.model_copy(update={"memory_limit": "0.04MB"})
