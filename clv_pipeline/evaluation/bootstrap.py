@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from clv_pipeline.evaluation.metrics import (
     auc,
+    binned_means,
+    decile_mape,
+    mean_percentage_error,
     normalized_gini,
     rmse,
     spearman,
@@ -22,7 +25,7 @@ from clv_pipeline.evaluation.metrics import (
 )
 
 Floats = NDArray[np.float64]
-MEASURES = ("normalized_gini", "spearman", "rmse", "total_bias", "auc")
+MEASURES = ("normalized_gini", "spearman", "rmse", "total_bias", "decile_mape", "auc")
 # So many customers tell noise from a difference; more of them would only cost memory.
 MAX_CUSTOMERS = 50_000
 
@@ -39,6 +42,8 @@ def measure_once(
         return rmse(actual, value)
     if measure == "total_bias":
         return abs(total_bias(actual, value))
+    if measure == "decile_mape":
+        return decile_mape(actual, value)
     return auc(bought, probability)
 
 
@@ -82,7 +87,7 @@ class Resampled:
             found["rmse"] = np.sqrt(_ratio(self.counts.T @ (value - self.actual) ** 2, self.size))
         if "total_bias" in measures:
             found["total_bias"] = np.abs(_ratio(self.counts.T @ value, self._actual_total) - 1.0)
-        if {"normalized_gini", "spearman"} & set(measures):
+        if {"normalized_gini", "spearman", "decile_mape"} & set(measures):
             found |= self._rank_figures(value)
         if "auc" in measures:
             found["auc"] = self._auc(probability[self.rows])
@@ -109,7 +114,17 @@ class Resampled:
         return {
             "normalized_gini": np.nan_to_num(gini),
             "spearman": np.nan_to_num(_ratio(together, norm * other_norm)),
+            "decile_mape": self._decile_mape(order, value),
         }
+
+    def _decile_mape(self, order: _Order, value: Floats) -> Floats:
+        predicted, actual = order.sums(value).T, order.sums(self.actual).T
+        return np.array(
+            [
+                mean_percentage_error(binned_means(m, p, 10), binned_means(m, a, 10))
+                for m, p, a in zip(order.mass.T, predicted, actual, strict=True)
+            ]
+        )
 
     def _auc(self, probability: Floats) -> Floats:
         order = _Order(probability, self.counts)

@@ -20,6 +20,7 @@ WORDS: dict[str, tuple[str, bool]] = {
     "spearman": ("Spearman", True),
     "rmse": ("RMSE", False),
     "total_bias": ("absolute total bias", False),
+    "decile_mape": ("decile MAPE", False),
     "auc": ("AUC of purchase", True),
 }
 COMPARISON_COLUMNS = (
@@ -60,13 +61,20 @@ class Policy:
         Of the bootstrap.
     """
 
-    measures: tuple[str, ...] = ("normalized_gini", "spearman", "rmse", "total_bias")
+    measures: tuple[str, ...] = (
+        "normalized_gini",
+        "spearman",
+        "rmse",
+        "total_bias",
+        "decile_mape",
+    )
     confidence: float = 0.95
     least: tuple[tuple[str, float], ...] = (
         ("normalized_gini", 0.003),
         ("spearman", 0.003),
         ("rmse", 0.005),
         ("total_bias", 0.02),
+        ("decile_mape", 0.02),
         ("auc", 0.002),
     )
     worth: tuple[tuple[str, float], ...] = (
@@ -74,6 +82,7 @@ class Policy:
         ("spearman", 0.01),
         ("rmse", 0.02),
         ("total_bias", 0.05),
+        ("decile_mape", 0.1),
         ("auc", 0.01),
     )
     replicates: int = 60
@@ -240,9 +249,9 @@ def compare(
 
 
 def point_advantage(measure: str, ours: Sequence[Forecasts], theirs: Sequence[Forecasts]) -> float:
-    """Return how much better our mean figure is, without a bootstrap."""
+    """Return how much better our mean figure is, without a bootstrap; 0 where it has none."""
     means = [np.array([np.mean([_figure(measure, f) for f in side])]) for side in (ours, theirs)]
-    return float(advantage(measure, *means)[0])
+    return float(np.nan_to_num(advantage(measure, *means)[0]))
 
 
 def tabulate_comparisons(

@@ -140,47 +140,69 @@ def top_capture(
     w = _weights(weights, len(y))
     ranking = Ranking(p)
     mass, value = ranking.totals(w)[::-1], ranking.totals(w * y)[::-1]
-    reached = np.concatenate([[0.0], np.cumsum(mass)])
-    earned = np.concatenate([[0.0], np.cumsum(value)])
+    reached, earned = _cumulated(mass), _cumulated(value)
     return _ratio(float(np.interp(share * reached[-1], reached, earned)), float(earned[-1]))
 
 
 def decile_calibration(
-    actual: ArrayLike, predicted: ArrayLike, bins: int = 10
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    bins: int = 10,
+    weights: ArrayLike | None = None,
 ) -> tuple[Floats, Floats]:
-    """Return the mean prediction and the mean actual value in bins of equal size.
+    """Return the mean prediction and the mean actual value in bins of equal weight.
 
-    Rows are ordered by prediction, lowest first; rows of equal prediction share their mean
-    actual value, so a group cut by a border is split evenly. At most ``bins`` bins, none empty.
+    Rows are ordered by prediction, lowest first; rows of equal prediction share their mean actual
+    value. What a border cuts counts in part on both sides.
 
     Returns
     -------
     tuple of array
-        Mean predicted and mean actual value by bin.
+        Mean predicted and mean actual value by bin; empty without any weight.
     """
     y, p = _arrays(actual, predicted)
+    w = _weights(weights, len(y))
     ranking = Ranking(p)
-    shared = (ranking.totals(y) / ranking.count)[ranking.group]
-    order = np.argsort(p, kind="stable")
-    parts = [part for part in np.array_split(order, min(bins, len(y))) if len(part)]
+    mass = ranking.totals(w)
     return (
-        np.array([p[part].mean() for part in parts]),
-        np.array([shared[part].mean() for part in parts]),
+        binned_means(mass, ranking.totals(w * p), bins),
+        binned_means(mass, ranking.totals(w * y), bins),
     )
 
 
-def decile_mape(actual: ArrayLike, predicted: ArrayLike, bins: int = 10) -> float:
+def binned_means(mass: Floats, total: Floats, bins: int) -> Floats:
+    """Return means in bins of equal mass, of groups in order; empty without any mass."""
+    reached = _cumulated(mass)
+    if reached[-1] <= 0:
+        return np.empty(0)
+    borders = np.linspace(0.0, reached[-1], bins + 1)
+    return np.diff(np.interp(borders, reached, _cumulated(total))) * bins / reached[-1]
+
+
+def _cumulated(parts: Floats) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(parts)])
+
+
+def decile_mape(
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    bins: int = 10,
+    weights: ArrayLike | None = None,
+) -> float:
     """Return the mean over deciles of |mean prediction - mean actual| / mean actual.
 
     As Wang, Liu and Miao (2019) report it. Deciles whose actual mean is not positive carry no
     percentage and are left out; NaN where none is left.
     """
-    mean_predicted, mean_actual = decile_calibration(actual, predicted, bins)
-    has_value = mean_actual > 0
+    return mean_percentage_error(*decile_calibration(actual, predicted, bins, weights))
+
+
+def mean_percentage_error(predicted: Floats, actual: Floats) -> float:
+    """Return the mean of |predicted - actual| / actual over what is positive; NaN without any."""
+    has_value = actual > 0
     if not has_value.any():
         return float("nan")
-    error = np.abs(mean_predicted - mean_actual)[has_value] / mean_actual[has_value]
-    return float(error.mean())
+    return float((np.abs(predicted - actual)[has_value] / actual[has_value]).mean())
 
 
 def auc(happened: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

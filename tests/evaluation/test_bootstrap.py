@@ -16,7 +16,14 @@ from clv_pipeline.evaluation.comparing import (
     compare,
     tabulate_comparisons,
 )
-from clv_pipeline.evaluation.metrics import auc, normalized_gini, rmse, spearman, total_bias
+from clv_pipeline.evaluation.metrics import (
+    auc,
+    decile_mape,
+    normalized_gini,
+    rmse,
+    spearman,
+    total_bias,
+)
 from clv_pipeline.timeline import Cutoff
 from tests.evaluation.test_gate import POLICY, forecasts
 
@@ -41,6 +48,7 @@ def test_every_replicate_is_the_measure_under_those_weights(rows):
             "spearman": spearman(actual, value, w),
             "rmse": rmse(actual, value, w),
             "total_bias": abs(total_bias(actual, value, w)),
+            "decile_mape": decile_mape(actual, value, weights=w),
             "auc": auc(bought, probability, w),
         }
         for measure in MEASURES:

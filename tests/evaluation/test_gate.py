@@ -168,6 +168,9 @@ def test_one_giant_does_not_hand_the_shop_to_a_trivial_model(folds):
     theirs = [forecasts(0.3, level=1.6, seed=k, day=day) for k, day in enumerate(days)]
     complexity = {"rate": 1, "ensemble": 9}
 
+    # Deciles would tell the two apart whatever one of them holds.
+    policy = Policy(measures=("normalized_gini", "spearman", "rmse", "total_bias"))
+
     def choose(giants, multiple):
         found = {"rate": [], "ensemble": []}
         for a, b in zip(ours, theirs, strict=True):
@@ -176,12 +179,23 @@ def test_one_giant_does_not_hand_the_shop_to_a_trivial_model(folds):
                 actual[7] = 1e7
             found["ensemble"].append(replace(a, actual=actual))
             found["rate"].append(replace(b, actual=actual))
-        return choose_serving(found, complexity, "ensemble", Policy(), giant_multiple=multiple)[0]
+        return choose_serving(found, complexity, "ensemble", policy, giant_multiple=multiple)[0]
 
     assert choose(giants=False, multiple=20.0) == "ensemble"
     assert choose(giants=True, multiple=20.0) == "ensemble"
     # Without the cap the giant is all that is left of the level.
     assert choose(giants=True, multiple=np.inf) == "rate"
+
+
+def test_deciles_tell_models_apart_that_rank_and_level_do_not():
+    # Same ranks, same total; the one draws all deciles half way to their mean.
+    good = forecasts(0.2)
+    flat = replace(good, value=0.5 * good.value + 0.5 * good.value.mean())
+    policy = Policy(measures=("normalized_gini", "spearman", "total_bias", "decile_mape"))
+    found = {c.measure: c.verdict for c in compare([good], [flat], policy)}
+    assert found == dict.fromkeys(policy.measures[:3], "same") | {"decile_mape": "better"}
+    backtests, complexity = {"rate": [flat], "ensemble": [good]}, {"rate": 1, "ensemble": 9}
+    assert choose_serving(backtests, complexity, "ensemble", policy)[0] == "ensemble"
 
 
 def test_decisions_repeat_themselves():
