@@ -176,7 +176,8 @@ def binned_means(mass: Floats, total: Floats, bins: int) -> Floats:
     if reached[-1] <= 0:
         return np.empty(0)
     borders = np.linspace(0.0, reached[-1], bins + 1)
-    return np.diff(np.interp(borders, reached, _cumulated(total))) * bins / reached[-1]
+    found: Floats = np.diff(np.interp(borders, reached, _cumulated(total))) * bins / reached[-1]
+    return found
 
 
 def _cumulated(parts: Floats) -> Floats:
