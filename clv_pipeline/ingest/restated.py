@@ -14,6 +14,7 @@ from clv_pipeline.warehouse import quote_identifier
 # So many rows at a time are looked through, which keeps what is grouped in memory.
 _ROWS_AT_A_TIME = 20_000_000
 _TARGET = "raw.transactions"
+_NIGHT = "orders_of_a_night"
 _REFUNDS = "coalesce(is_refund, amount < 0)"
 _ORDER = f"hash(transaction_id, {_REFUNDS}, CASE WHEN {_REFUNDS} THEN ts END)"
 
@@ -44,19 +45,38 @@ def count_restated_orders(
         connection.execute(f"SELECT _file_id, count(*) FROM {_TARGET} GROUP BY 1").fetchall()
     )
     count_rows, count_new = sum(counts.values()), sum(counts.get(one, 0) for one in file_ids)
-    # A night's few orders are looked up in history; a history's are grouped, a part at a time.
-    is_night = count_new * 10 < count_rows
-    count_parts = 1 if is_night else 1 + count_rows // _ROWS_AT_A_TIME
+    # A night's few orders are looked up in history once; a history's are grouped in parts.
+    if count_new * 10 < count_rows:
+        # Ids are looked up in one column, and only then is anything else read.
+        connection.execute(
+            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS SELECT rowid AS row FROM {_TARGET} "
+            f"WHERE transaction_id IN (SELECT transaction_id FROM {_TARGET} "
+            "WHERE list_contains(?::BIGINT[], _file_id))",
+            [list(file_ids)],
+        )
+        connection.execute(
+            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS "
+            f"SELECT * FROM {_TARGET} WHERE rowid IN (SELECT row FROM {_NIGHT})"
+        )
+        try:
+            return _count(connection, file_ids, _query(grain, _NIGHT))
+        finally:
+            connection.execute(f"DROP TABLE {_NIGHT}")
+    count_parts = 1 + count_rows // _ROWS_AT_A_TIME
     counted: Counter[int] = Counter()
     for part in range(count_parts):
-        query = _query(grain, is_night)
-        lead: list[object] = [list(file_ids)] if is_night else [count_parts, part]
-        parameters = [*lead, list(file_ids), list(file_ids)]
-        counted.update(dict(connection.execute(query, parameters).fetchall()))
+        some = f"hash(transaction_id) % {count_parts} = {part}"
+        counted.update(_count(connection, file_ids, _query(grain, _TARGET, some)))
     return dict(counted)
 
 
-def _query(grain: str, is_night: bool) -> str:
+def _count(
+    connection: duckdb.DuckDBPyConnection, file_ids: Sequence[int], query: str
+) -> dict[int, int]:
+    return dict(connection.execute(query, [list(file_ids), list(file_ids)]).fetchall())
+
+
+def _query(grain: str, relation: str, some: str = "true") -> str:
     names = [
         name
         for name in raw_columns(CONTRACTS["transactions"])
@@ -65,24 +85,18 @@ def _query(grain: str, is_night: bool) -> str:
     listed = ", ".join(map(quote_identifier, names))
     # Where a row is an order, the same row twice in a file is still the same content.
     distinct = "DISTINCT" if grain == "order" else ""
-    some = (
-        f"transaction_id IN (SELECT transaction_id FROM {_TARGET} "
-        "WHERE _file_id IN (SELECT unnest(?::BIGINT[])))"
-        if is_night
-        else "hash(transaction_id) % ? = ?"
-    )
     return f"""
         -- Most orders are one row: counting alone leaves few to be looked at.
         WITH compound AS (
             SELECT {_ORDER} AS order_hash
-            FROM {_TARGET}
+            FROM {relation}
             WHERE transaction_id IS NOT NULL AND {some}
             GROUP BY order_hash
             HAVING count(*) > 1
         ),
         several AS (
             SELECT min(transaction_id) AS transaction_id
-            FROM (SELECT *, {_ORDER} AS order_hash FROM {_TARGET}) AS landed
+            FROM (SELECT *, {_ORDER} AS order_hash FROM {relation}) AS landed
             SEMI JOIN compound USING (order_hash)
             WHERE transaction_id IS NOT NULL
             GROUP BY order_hash
@@ -95,7 +109,7 @@ def _query(grain: str, is_night: bool) -> str:
             SELECT transaction_id, {_REFUNDS} AS refunds,
                 CASE WHEN {_REFUNDS} THEN ts END AS refunded_at, ingested_at, _file_id,
                 sum({distinct} hash({listed})) AS content
-            FROM {_TARGET}
+            FROM {relation}
             WHERE transaction_id IN (SELECT transaction_id FROM several)
             GROUP BY ALL
         ),

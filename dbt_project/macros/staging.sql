@@ -74,30 +74,17 @@
         {%- endif %}
     from ({{ landed_rows() }}) as landed
     where
-        {{ is_to_be_staged('landed', slices) }}
+        {{ of_first_slice(slices) }}
 {%- endmacro %}
 
-{# Landed rows with a number for their order. It is a column, for to look up an expression of a
-   column engines would first copy all rows and find its distinct values. #}
+{# Landed rows with a number for their order: all, or those that `before_staging` found. The number
+   is a column, for to look up an expression of a column engines would first copy all rows and
+   find its distinct values. #}
 {% macro landed_rows() -%}
     select
         *,
         {{ row_state(['transaction_id']) }} as order_state
-    from {{ source('raw', 'transactions') }}
-{%- endmacro %}
-
-{# Which landed lines a statement stages: all or a slice, or those that `before_staging` found. #}
-{% macro is_to_be_staged(alias, slices) -%}
-    {% if is_incremental() -%}
-        exists (
-            select 1 from lines_to_stage as wanted
-            where
-                {{ alias }}._file_id = wanted._file_id
-                and {{ alias }}._row_number = wanted._row_number
-        )
-    {%- else -%}
-        {{ of_first_slice(slices) }}
-    {%- endif %}
+    from {{ 'lines_to_stage' if is_incremental() else source('raw', 'transactions') }}
 {%- endmacro %}
 
 {# Before orders are staged, in the same transaction: find the files whose lines are not held, or
@@ -181,8 +168,13 @@
     {%- endif %}
 {%- endmacro %}
 
+{# In two steps: orders are looked up in one column, and only then is anything else read. #}
 {% macro find_touched_lines() -%}
     {% if is_incremental() -%}
+        create or replace temporary table touched_rows as
+        select rowid as held_row
+        from {{ this }}
+        where order_key in (select order_key from touched_orders);
         create or replace temporary table touched_lines as
         select distinct
             _file_id,
@@ -190,29 +182,38 @@
             user_id,
             activity_date
         from {{ this }}
-        where order_key in (select order_key from touched_orders)
+        where rowid in (select held_row from touched_rows)
     {%- endif %}
 {%- endmacro %}
 
+{# Copied, so that whatever looks at them next does not go through all that has landed. #}
 {% macro find_lines_to_stage() -%}
     {% if is_incremental() -%}
         create or replace temporary table lines_to_stage as
-        select _file_id, _row_number
+        select *
         from {{ source('raw', 'transactions') }}
         where _file_id in (select _file_id from changed_files)
-        union
-        select _file_id, _row_number
-        from touched_lines
+        union all
+        select *
+        from {{ source('raw', 'transactions') }} as landed
+        where
+            not exists (
+                select 1 from changed_files as changed
+                where landed._file_id = changed._file_id
+            )
+            and exists (
+                select 1 from touched_lines as touched
+                where
+                    landed._file_id = touched._file_id
+                    and landed._row_number = touched._row_number
+            )
     {%- endif %}
 {%- endmacro %}
 
 {% macro forget_touched_lines() -%}
     {% if is_incremental() -%}
-        delete from {{ this }} as held
-        where exists (
-            select 1 from touched_lines as touched
-            where held._file_id = touched._file_id and held._row_number = touched._row_number
-        )
+        delete from {{ this }}
+        where rowid in (select held_row from touched_rows)
     {%- endif %}
 {%- endmacro %}
 

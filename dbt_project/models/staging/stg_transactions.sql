@@ -22,7 +22,7 @@
 with compound as (
     select landed.order_state
     from ({{ landed_rows() }}) as landed
-    where landed.transaction_id is not null and {{ is_to_be_staged('landed', slices) }}
+    where landed.transaction_id is not null and {{ of_first_slice(slices) }}
     group by 1
     having count(*) > 1
 ),
