@@ -175,23 +175,46 @@ def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[str]:
         cursor.close()
 
 
+class _Part:
+    """The part of a source that is being read, which DuckDB asks for its rows.
+
+    It is registered once: what is registered lives until the transaction ends, in which all parts
+    of a source are landed.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self.count = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self.count += batch.num_rows
+
+    def clear(self) -> None:
+        self._batches, self.count = [], 0
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        table = pa.Table.from_batches(self._batches, self._schema)
+        return table.__arrow_c_stream__(requested_schema)
+
+
 def _registered(
     connection: duckdb.DuckDBPyConnection, batches: Iterable[pa.RecordBatch], schema: pa.Schema
 ) -> Iterator[str]:
     """Yield parts of some batches, under the name of a view; at least one, if it is empty."""
-    part: list[pa.RecordBatch] = []
-    count, is_first = 0, True
-    for batch in chain(batches, [None]):
-        if batch is not None:
-            part.append(batch)
-            count += batch.num_rows
-        if count >= PART_ROWS or (batch is None and (part or is_first)):
-            connection.register(_RECORDS, pa.Table.from_batches(part, schema))
-            try:
+    part, is_first = _Part(schema), True
+    connection.register(_RECORDS, part)
+    try:
+        for batch in chain(batches, [None]):
+            if batch is not None:
+                part.add(batch)
+            if part.count >= PART_ROWS or (batch is None and (part.count or is_first)):
                 yield _RECORDS
-            finally:
-                connection.unregister(_RECORDS)
-            part, count, is_first = [], 0, False
+                part.clear()
+                is_first = False
+    finally:
+        connection.unregister(_RECORDS)
 
 
 @contextmanager
