@@ -23,6 +23,64 @@ def scan_amounts(history: Path) -> dict[str, Any]:
     return {"sum": str(row[0])}
 
 
+def features_by_duckdb(history: Path, cutoff: date) -> dict[str, Any]:
+    """RFM and windows in one statement, with nothing prepared and nothing kept."""
+    end = f"DATE {quote_literal(cutoff.isoformat())}"
+    aggregates = []
+    for width in WINDOWS:
+        inside, younger = f"day > {end} - {width}", f"day > {end} - {width // 2}"
+        aggregates += [
+            f"sum(orders) FILTER ({inside}) AS orders_{width}",
+            f"sum(value) FILTER ({inside}) AS value_{width}",
+            f"sum(refunds) FILTER ({inside}) AS refunds_{width}",
+            f"sum(orders) FILTER ({younger}) AS late_{width}",
+            f"count(*) FILTER ({inside} AND orders > 0) AS order_days_{width}",
+            f"min(day) FILTER ({inside} AND orders > 0) AS first_{width}",
+        ]
+    skus = ", ".join(f"count(*) FILTER (last > {end} - {w}) AS skus_{w}" for w in WINDOWS)
+    with open_database() as connection:
+        connection.execute(
+            f"""
+            CREATE TABLE features AS
+            WITH rows AS (
+                SELECT user_id, sku, amount, is_refund,
+                    CAST(timezone('Europe/Berlin', ts) AS DATE) AS day
+                FROM read_parquet({quote_literal(str(history / "*.parquet"))})
+            ),
+            days AS (
+                SELECT user_id, day, count(*) FILTER (NOT is_refund) AS orders,
+                    sum(amount) AS value, -sum(amount) FILTER (is_refund) AS refunds
+                FROM rows GROUP BY ALL
+            ),
+            gaps AS (
+                SELECT user_id, stddev(gap) AS std_gap FROM (
+                    SELECT user_id, day - lag(day) OVER (PARTITION BY user_id ORDER BY day) AS gap
+                    FROM days WHERE orders > 0
+                ) GROUP BY ALL
+            ),
+            sums AS (
+                SELECT user_id, min(day) FILTER (orders > 0) AS first,
+                    max(day) FILTER (orders > 0) AS last,
+                    count(*) FILTER (orders > 0) AS order_days, sum(orders) AS orders,
+                    sum(value) AS value, sum(refunds) AS refunds,
+                    max(value) FILTER (orders > 0) AS max_value,
+                    arg_min(value, day) FILTER (orders > 0) AS first_value,
+                    {", ".join(aggregates)}
+                FROM days GROUP BY ALL
+            ),
+            articles AS (
+                SELECT user_id, {skus} FROM (
+                    SELECT user_id, sku, max(day) AS last FROM rows
+                    WHERE NOT is_refund AND day > {end} - {max(WINDOWS)} GROUP BY ALL
+                ) GROUP BY ALL
+            )
+            FROM sums LEFT JOIN gaps USING (user_id) LEFT JOIN articles USING (user_id)
+            """
+        )
+        (row,) = connection.execute("SELECT count(*) FROM features").fetchall()
+    return {"customers": int(row[0])}
+
+
 def features_by_polars(history: Path, cutoff: date) -> dict[str, Any]:
     """RFM and windows, lazily, streaming where polars can."""
     import polars as pl

@@ -10,7 +10,7 @@ limit of 4 GB is set for DuckDB.
 
 Questions: landing, staging, days (each builds history once more), day_added (a night through all
 three), one_cutoff and twelve_cutoffs (as-of tables and features), peers (RFM and windows from raw
-files by polars and pandas, and by DuckDB from the daily table), rfm (the summaries of
+files by DuckDB, polars and pandas, and by our models from the daily table), rfm (the summaries of
 lifetimes and pymc-marketing).
 """
 
@@ -221,7 +221,7 @@ def measure_features(home: Path, history: Path, only: Sequence[str], runs: int) 
     """Measure the as-of tables and features of one and of twelve cutoffs, and peers."""
     table = Table("Features", against="the plain scan of the amounts")
     scan = measure("the plain scan of the amounts", peers.scan_amounts, history, runs=runs)
-    table.add(scan, note="sum of one column of the Parquet files")
+    table.add(scan, note="DuckDB sums the one column of the Parquet files")
     stages = (transform.STAGES["as_of"], transform.STAGES["features"])
     fresh = partial(drop, home, "features", "as_of")
     if "one_cutoff" in only or "twelve_cutoffs" in only:
@@ -233,11 +233,12 @@ def measure_features(home: Path, history: Path, only: Sequence[str], runs: int) 
         table.add(many, against="one cutoff", note=_slowest(many))
     if "peers" in only:
         wanted = ("customer_spine", "customer_history", "feat_rfm", "feat_windows")
-        ours = "RFM and windows by DuckDB, from the daily table"
+        ours = "RFM and windows by our models, from the daily table"
         table.add(measure(ours, run_models, home, ONE, wanted, runs=runs, prepare=fresh))
-        for library in ("polars", "pandas"):
+        for library in ("duckdb", "polars", "pandas"):
             if is_installed(library):
-                name = f"RFM and windows by {library}, from raw files"
+                label = "DuckDB" if library == "duckdb" else library
+                name = f"RFM and windows by {label}, from raw files"
                 function = getattr(peers, f"features_by_{library}")
                 table.add(measure(name, function, history, LAST_DAY, runs=runs), against=ours)
     return table

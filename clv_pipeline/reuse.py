@@ -18,7 +18,7 @@ import duckdb
 
 from clv_pipeline.dbt_process import NodeResult
 from clv_pipeline.settings import Settings
-from clv_pipeline.warehouse import has_table, open_warehouse, read_row
+from clv_pipeline.warehouse import has_table, open_warehouse, quote_identifier, read_row
 
 # What each step builds, in order; a step reads the one before.
 STEPS: dict[str, tuple[str, ...]] = {
@@ -200,7 +200,43 @@ def _tables_among(
         for entry in results
         if entry.relation
     )
-    return sorted(tables.intersection(named))
+    # Those of feature views are counted where they are kept.
+    return sorted({rows_of(connection, name)[0] for name in tables.intersection(named)})
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[str, str]:
+    """Say where the rows of a model are kept, and which columns there are its own.
+
+    To read a feature view is to compute it, and for the cutoffs of the newest run alone.
+
+    Parameters
+    ----------
+    connection
+        The warehouse.
+    relation
+        The model's schema and name, quoted or not.
+
+    Returns
+    -------
+    tuple of str
+        A relation, and columns as SQL names them.
+    """
+    schema, name = relation.replace('"', "").replace("`", "").split(".")[-2:]
+    if schema != "features" or not name.startswith("feat_"):
+        return relation, "*"
+    own = _columns_of(connection, schema, name)
+    if not set(own) <= set(_columns_of(connection, schema, "customer_features")):
+        return relation, "*"
+    return "features.customer_features", ", ".join(map(quote_identifier, own))
+
+
+def _columns_of(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.columns "
+        "WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
+        [schema, name],
+    ).fetchall()
+    return [str(row[0]) for row in rows]
 
 
 def _count_rows(

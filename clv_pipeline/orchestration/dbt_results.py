@@ -166,7 +166,8 @@ def _look_at(settings: Settings, built: Sequence[dbt_process.NodeResult]) -> lis
     with open_warehouse(settings, read_only=True) as connection:
         models = []
         for entry in built:
-            count = read_row(connection, f"SELECT count(*) FROM {entry.relation}")[0]
-            rows = read_frame(connection, f"SELECT * FROM {entry.relation} LIMIT {PREVIEW_ROWS}")
+            kept, columns = reuse.rows_of(connection, str(entry.relation))
+            count = read_row(connection, f"SELECT count(*) FROM {kept}")[0]
+            rows = read_frame(connection, f"SELECT {columns} FROM {kept} LIMIT {PREVIEW_ROWS}")
             models.append(ModelResult(entry.node, entry.seconds, int(count), rows))
     return models

@@ -73,10 +73,11 @@
    cutoff, customer, day and what is in `by`; a day may have several rows where `by` leaves out some
    of the table's key. With `window_days`, of that window alone. Cutoffs are written into the query
    one by one, so that each is a filter of a scan and rows keep the order by account in which the
-   table lies: sums by customer are several times as fast in that order. #}
+   table lies: sums by customer are several times as fast in that order. Days of which something
+   became known later, and those of accounts that may share a day, are summed; of all others there
+   is one row, as it is. #}
 {% macro known_days(model_name, counts, amounts=[], by=[], window_days=none) -%}
     {%- set days = ref(model_name) -%}
-    {%- set late = '(' ~ late_days(days) ~ ')' -%}
     {%- set merged = '(' ~ merged_accounts() ~ ')' -%}
     {%- set keys, held, sums = ['days.activity_date'], [], [] -%}
     {%- for name in by -%}
@@ -102,9 +103,7 @@
         from {{ days }} as days
         where
             {{ seen }}
-            and {{ not_among(
-                ['days.user_id', 'days.activity_date'], late, ['user_id', 'activity_date']
-            ) }}
+            and days.is_known_late is not true
             and {{ not_among(['days.user_id'], merged, ['user_id']) }}
         union all
         select
@@ -116,23 +115,10 @@
         {{ join_owners('days.user_id', cutoff) }}
         where
             {{ seen }}
-            and (
-                (days.user_id, days.activity_date) in {{ late }}
-                or days.user_id in {{ merged }}
-            )
+            and (days.is_known_late or days.user_id in {{ merged }})
         group by {{ ([2] + range(4, 4 + keys | length) | list) | join(', ') }}
         {% if not loop.last %}union all{% endif %}
     {%- endfor %}
-{%- endmacro %}
-
-{# The days of accounts of which something became known later: a daily table has several rows of
-   them. Of all others it has one, as it is. #}
-{% macro late_days(days) -%}
-    select
-        user_id,
-        activity_date
-    from {{ days }}
-    where known_date <> activity_date
 {%- endmacro %}
 
 {# The accounts that may share a day with another account. #}

@@ -22,7 +22,8 @@
 {# A daily table of what customers did: one row per user, day, what is in `by`, and the day on which
    that became known. A delta is what a line adds on the day it becomes known, and takes away on the
    day it is superseded. `counts` and `amounts` say, by name, what one line adds (null: nothing);
-   `only` says which lines count. #}
+   `only` says which lines count. Of a day of which nothing became known later there is one row of
+   each key, which holds at every cutoff that sees the day; `is_known_late` tells the others. #}
 {% macro customer_day_deltas(counts, amounts={}, by=[], only='true') -%}
     {%- set added, deltas = [], [] -%}
     {%- for names, type in [(counts, 'integer'), (amounts, 'decimal(18, 4)')] -%}
@@ -48,15 +49,33 @@
 
     changes as (
         {{ known_changes('lines') }}
+    ),
+
+    days as (
+        select
+            {{ (keys + ['known_date'] + deltas) | join(', ') }}
+        from changes
+        group by {{ (keys + ['known_date']) | join(', ') }}
+    ),
+
+    -- Found once here, not at every cutoff.
+    late_days as (
+        select distinct
+            user_id,
+            activity_date
+        from lines
+        where known_from_date <> activity_date or known_to_date is not null
     )
 
     select
-        {{ (keys + ['known_date'] + deltas) | join(', ') }}
-    from changes
-    group by {{ (keys + ['known_date']) | join(', ') }}
+        days.*,
+        late_days.user_id is not null as is_known_late
+    from days
+    left join late_days
+        on days.user_id = late_days.user_id and days.activity_date = late_days.activity_date
     {% if keeps_changes() and not is_incremental() -%}
         -- So that sums by account find the rows of each together.
-        order by user_id, activity_date
+        order by days.user_id, days.activity_date
     {%- endif %}
 {%- endmacro %}
 

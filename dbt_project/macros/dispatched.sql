@@ -130,6 +130,31 @@
     arg_max({{ value }}, ({{ order_columns | join(', ') }}))
 {%- endmacro %}
 
+{# Aggregate: the list, in order, of days as whole numbers since another day; missing ones are left
+   out. #}
+{% macro sorted_days(day, since) -%}
+    {{ adapter.dispatch('sorted_days', 'clv')(day, since) }}
+{%- endmacro %}
+
+{% macro duckdb__sorted_days(day, since) -%}
+    list_sort(list({{ day }} - {{ since }}) filter (where {{ day }} is not null))
+{%- endmacro %}
+
+{# The sum of the squared differences between neighbours in a list of whole numbers, as a double. #}
+{% macro sum_of_squared_steps(numbers) -%}
+    {{ adapter.dispatch('sum_of_squared_steps', 'clv')(numbers) }}
+{%- endmacro %}
+
+{# Written as products of lists, which take half the time of functions of their elements: of whole
+   numbers they are exact. (b - a)^2 + (c - b)^2 is 2 (a a + b b + c c - a b - b c) - a a - c c. #}
+{% macro duckdb__sum_of_squared_steps(numbers) -%}
+    (
+        2 * list_inner_product({{ numbers }}::double[], {{ numbers }}::double[])
+        - 2 * list_inner_product({{ numbers }}[2:]::double[], {{ numbers }}[:-2]::double[])
+        - power({{ numbers }}[1], 2) - power({{ numbers }}[-1], 2)
+    )
+{%- endmacro %}
+
 {# How a model is kept that takes only what is new, where rows can be deleted. #}
 {% macro incrementally() -%}
     {{ return(adapter.dispatch('incrementally', 'clv')()) }}
@@ -137,6 +162,15 @@
 
 {% macro duckdb__incrementally() -%}
     {{ return('incremental') }}
+{%- endmacro %}
+
+{# How a model is kept whose rows customer_features keeps: it shows the newest run's cutoffs. #}
+{% macro as_view() -%}
+    {{ return(adapter.dispatch('as_view', 'clv')()) }}
+{%- endmacro %}
+
+{% macro duckdb__as_view() -%}
+    {{ return('view') }}
 {%- endmacro %}
 
 {# Drops the rows of this run's cutoffs from the table of this model. #}
@@ -228,9 +262,30 @@
         filter (where {{ value }} is not null)
 {%- endmacro %}
 
+{% macro spark__sorted_days(day, since) -%}
+    sort_array(collect_list(datediff({{ day }}, {{ since }})))
+{%- endmacro %}
+
+{% macro spark__sum_of_squared_steps(numbers) -%}
+    aggregate(
+        zip_with(
+            slice({{ numbers }}, 2, size({{ numbers }}) - 1),
+            slice({{ numbers }}, 1, size({{ numbers }}) - 1),
+            (later, earlier) -> cast(later - earlier as double) * (later - earlier)
+        ),
+        cast(0 as double),
+        (total, squared) -> total + squared
+    )
+{%- endmacro %}
+
 {# Tables of Parquet files lose rows by being written anew: what comes from raw is built in full. #}
 {% macro spark__incrementally() -%}
     {{ return('table') }}
+{%- endmacro %}
+
+{# What Spark has written, DuckDB reads as files; a view has none. #}
+{% macro spark__as_view() -%}
+    {{ return('incremental') }}
 {%- endmacro %}
 
 {# Delta, Iceberg and Hudi delete; of Parquet, each cutoff's partition is overwritten by nothing. #}

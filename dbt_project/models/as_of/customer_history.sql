@@ -6,25 +6,11 @@ with spine as (
     where {{ of_this_run('cutoff_date') }}
 ),
 
-gaps as (
+days as (
     select
-        cutoff_date,
-        customer_id,
-        {{ days_between('lag(activity_date) over so_far', 'activity_date') }} as gap_days
+        *,
+        case when count_orders > 0 then activity_date end as order_date
     from ({{ days_at_cutoffs() }}) as days
-    where count_orders > 0
-    window so_far as (partition by cutoff_date, customer_id order by activity_date)
-),
-
-waits as (
-    select
-        cutoff_date,
-        customer_id,
-        count(gap_days) as count_gaps,
-        cast(sum(gap_days) as double) as sum_gaps,
-        cast(sum(gap_days * gap_days) as double) as sum_squared_gaps
-    from gaps
-    group by 1, 2
 ),
 
 sums as (
@@ -33,18 +19,18 @@ sums as (
         customer_id,
         max(activity_date) as last_activity_date,
         max(last_known_date) as last_known_date,
-        min(case when count_orders > 0 then activity_date end) as first_order_date,
-        max(case when count_orders > 0 then activity_date end) as last_order_date,
-        nullif(count(case when count_orders > 0 then 1 end), 0) as count_order_days,
+        min(order_date) as first_order_date,
+        max(order_date) as last_order_date,
+        nullif(count(order_date), 0) as count_order_days,
+        {{ sorted_days('order_date', 'cutoff_date') }} as order_days,
         -- Sums of decimals and integers are exact, so figures do not depend on the order of rows.
-        sum(case when count_orders > 0 then value end) as sum_order_day_value,
-        max(case when count_orders > 0 then value end) as max_order_day_value,
-        min_by(value, case when count_orders > 0 then activity_date end)
-            as first_order_day_value,
+        sum(case when order_date is not null then value end) as sum_order_day_value,
+        max(case when order_date is not null then value end) as max_order_day_value,
+        min_by(value, order_date) as first_order_day_value,
         sum(count_orders) as count_orders,
         sum(value) as sum_value,
         sum(refunds) as sum_refunds
-    from ({{ days_at_cutoffs() }}) as days
+    from days
     group by 1, 2
 )
 
@@ -65,10 +51,15 @@ select
     cast(sums.sum_order_day_value - sums.first_order_day_value as double)
     / nullif(sums.count_order_days - 1, 0) as monetary_value,
     cast(sums.max_order_day_value as double) as max_order_day_value,
+    -- The days between neighbouring order days add up to those from the first to the last.
     case
-        when waits.count_gaps > 1 then sqrt(
-            (waits.sum_squared_gaps - waits.sum_gaps * waits.sum_gaps / waits.count_gaps)
-            / (waits.count_gaps - 1)
+        when sums.count_order_days > 2 then sqrt(
+            (
+                {{ sum_of_squared_steps('sums.order_days') }}
+                - power({{ days_between('sums.first_order_date', 'sums.last_order_date') }}, 2)
+                / (sums.count_order_days - 1)
+            )
+            / (sums.count_order_days - 2)
         )
     end as std_days_between_orders,
     cast(coalesce(sums.sum_value, 0) as double) as sum_value,
@@ -76,5 +67,3 @@ select
 from spine
 left join sums
     on spine.cutoff_date = sums.cutoff_date and spine.customer_id = sums.customer_id
-left join waits
-    on spine.cutoff_date = waits.cutoff_date and spine.customer_id = waits.customer_id

@@ -1,3 +1,5 @@
+{{ config(materialized=as_view()) }}
+
 {%- set days = 365 -%}
 
 -- noqa: disable=LT02

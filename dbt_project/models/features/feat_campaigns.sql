@@ -1,3 +1,5 @@
+{{ config(materialized=as_view()) }}
+
 {%- set windows = [7, 30, 90] -%}
 
 -- noqa: disable=LT02

@@ -1,3 +1,5 @@
+{{ config(materialized=as_view()) }}
+
 {%- set windows = [7, 30, 90] -%}
 {%- set counts = ['sessions', 'page_views', 'searches', 'cart_additions', 'abandoned_carts'] -%}
 

@@ -1,3 +1,5 @@
+{{ config(materialized=as_view()) }}
+
 with history as (
     select * from {{ ref('customer_history') }}
     where {{ of_this_run('cutoff_date') }}

@@ -1,3 +1,5 @@
+{{ config(materialized=as_view()) }}
+
 {%- set components = [1, 2, 3, 4] -%}
 
 -- noqa: disable=LT02
