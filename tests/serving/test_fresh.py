@@ -250,8 +250,7 @@ def test_the_gate_refuses_one_cell_that_differs(shop: Shop, tmp_path: Path, answ
     if answer == "fresh_features":
         with open_database(folder / fresh.FILE) as connection:
             connection.execute(
-                "UPDATE queries SET sql = replace(sql, 'max(' || of, 'min(' || of) "
-                "FROM (SELECT 'case when count_orders > 0 then activity_date' AS of) "
+                "UPDATE queries SET sql = replace(sql, 'max(order_date)', 'min(order_date)') "
                 "WHERE model_name = 'customer_history'"
             )
     else:

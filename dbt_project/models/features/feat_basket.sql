@@ -1,5 +1,3 @@
-{{ config(materialized=as_view()) }}
-
 {%- set days = 365 -%}
 
 -- noqa: disable=LT02

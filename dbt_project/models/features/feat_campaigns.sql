@@ -1,5 +1,3 @@
-{{ config(materialized=as_view()) }}
-
 {%- set windows = [7, 30, 90] -%}
 
 -- noqa: disable=LT02

@@ -1,5 +1,3 @@
-{{ config(materialized=as_view()) }}
-
 {%- set before_holiday_days = 14 -%}
 
 -- noqa: disable=LT02
