@@ -226,11 +226,11 @@ def measure_features(home: Path, history: Path, only: Sequence[str], runs: int) 
     fresh = partial(drop, home, "features", "as_of")
     if "one_cutoff" in only or "twelve_cutoffs" in only:
         one = measure("one cutoff", run_models, home, ONE, stages, runs=runs, prepare=fresh)
-        table.add(one, note=_slowest(one))
+        table.add(one, note=slowest(one))
     if "twelve_cutoffs" in only:
         name = "twelve cutoffs, 30 days apart"
         many = measure(name, run_models, home, TWELVE, stages, runs=runs, prepare=fresh)
-        table.add(many, against="one cutoff", note=_slowest(many))
+        table.add(many, against="one cutoff", note=slowest(many))
     if "peers" in only:
         wanted = ("customer_spine", "customer_history", "feat_rfm", "feat_windows")
         ours = "RFM and windows by our models, from the daily table"
@@ -267,7 +267,8 @@ def name_missing(only: Sequence[str]) -> str:
     return f" Not installed, so not measured: {names}." if names else ""
 
 
-def _slowest(found: Measured) -> str:
+def slowest(found: Measured) -> str:
+    """Say which models took longest."""
     models = sorted(found.answer["models"].items(), key=lambda item: -item[1])[:4]
     return "slowest: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in models)
 
