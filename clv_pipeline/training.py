@@ -294,7 +294,7 @@ def _known_labels(panel: Panel, as_of: Cutoff) -> pd.DataFrame:
 def _check_customers(panel: Panel, as_of: Cutoff) -> None:
     if as_of not in panel.cutoffs:
         raise TrainingRefused(f"Training refused: the panel holds no features at {as_of}.")
-    newest = panel.for_cutoffs([as_of]).features
+    newest = panel.features_at(as_of)
     buyers = int((newest["count_order_days"].fillna(0) > 0).sum())
     if buyers < MIN_CUSTOMERS:
         raise TrainingRefused(
@@ -360,9 +360,9 @@ def _fit_horizon(
         fitted.model_.serve(name)
     elif name != ENSEMBLE:
         candidate = find_candidate(name)
-        rows, y = panel.for_cutoffs(plan.training).matrix(horizon)
+        rows, y = panel.matrix(horizon, plan.training)
         if candidate.is_label_free:
-            rows = panel.for_cutoffs([as_of]).features
+            rows = panel.features_at(as_of)
             source = fitted.matrix(rows, model.history_)
         else:
             source = bench.matrix(rows, bench.experts(plan.training))
@@ -377,7 +377,7 @@ def _backtests(found: Sequence[FoldResult]) -> dict[str, list[Forecasts]]:
 
 
 def _fit_clusters(model: CLVModel, panel: Panel, as_of: Cutoff, settings: Settings) -> None:
-    rows = history_matrix(panel.for_cutoffs([as_of]).features)
+    rows = history_matrix(panel.features_at(as_of))
     clusters = BehaviourClusters(settings.model.clusters, settings.model.seed).fit(rows)
     try:
         previous = store.load_champion(settings.paths.models)[0].clusters_

@@ -163,8 +163,8 @@ def run_fold(
     options = bench.options
     fitted = FittedHorizon(options).fit(bench, fold.training, blend_cutoffs, earlier)
     known = bench.experts(fold.training)
-    rows, target = bench.panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
-    seen, seen_target = bench.panel.for_cutoffs(fold.training).matrix(fold.horizon_days)
+    rows, target = bench.panel.matrix(fold.horizon_days, [fold.evaluation])
+    seen, seen_target = bench.panel.matrix(fold.horizon_days, fold.training)
     X, train = bench.matrix(rows, known), bench.matrix(seen, known)
     experts = fitted.model_.level_zero_.predict(X)
     answer = fitted.model_.combine(experts)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from clv_pipeline.evaluation.metrics import (
     auc,
-    binned_means,
     decile_mape,
     mean_percentage_error,
+    means_between,
     normalized_gini,
     rmse,
     spearman,
@@ -98,63 +98,87 @@ class Resampled:
         return np.asarray(self.counts.T @ self.actual)
 
     @cached_property
-    def _of_actual(self) -> tuple[_Order, Floats, Floats]:
-        """The order of the actual values, the best Gini numerator, and the norm of the ranks."""
+    def _of_actual(self) -> tuple[Floats, Floats, Floats]:
+        """The ranks of the actual values, the best Gini numerator, and the norm of the ranks."""
         order = _Order(self.actual, self.counts)
-        best = (order.sums(self.actual) * order.centred).sum(axis=0)
-        return order, best, np.sqrt((order.mass * order.centred**2).sum(axis=0))
+        return order.ranks(), order.sum_by_rank(self.actual), order.norm()
 
     def _rank_figures(self, value: Floats) -> dict[str, Floats]:
         of_actual, best, norm = self._of_actual
         order = _Order(value, self.counts)
-        gini = _ratio((order.sums(self.actual) * order.centred).sum(axis=0), best)
-        other_norm = np.sqrt((order.mass * order.centred**2).sum(axis=0))
-        ranks = of_actual.centred[of_actual.group]
-        together = (order.sums(ranks) * order.centred).sum(axis=0)
+        gini = _ratio(order.sum_by_rank(self.actual), best)
+        together = order.sum_by_rank(of_actual)
         return {
             "normalized_gini": np.nan_to_num(gini),
-            "spearman": np.nan_to_num(_ratio(together, norm * other_norm)),
+            "spearman": np.nan_to_num(_ratio(together, norm * order.norm())),
             "decile_mape": self._decile_mape(order, value),
         }
 
     def _decile_mape(self, order: _Order, value: Floats) -> Floats:
-        predicted, actual = order.sums(value).T, order.sums(self.actual).T
+        sums = (order.reached, order.cumulate(value), order.cumulate(self.actual))
         return np.array(
             [
-                mean_percentage_error(binned_means(m, p, 10), binned_means(m, a, 10))
-                for m, p, a in zip(order.mass.T, predicted, actual, strict=True)
+                mean_percentage_error(
+                    means_between(reached, predicted, 10), means_between(reached, actual, 10)
+                )
+                for reached, predicted, actual in zip(*(part.T for part in sums), strict=True)
             ]
         )
 
     def _auc(self, probability: Floats) -> Floats:
         order = _Order(probability, self.counts)
         positives = self.counts.T @ self.bought
-        middle = order.centred + self.size / 2
-        below = (order.sums(self.bought) * middle).sum(axis=0)
+        below = order.sum_by_rank(self.bought) + positives * self.size / 2
         return _ratio(below - positives**2 / 2, positives * (self.size - positives))
 
 
 class _Order:
-    """Rows in the order of one score, rows of equal score grouped, under all replicates."""
+    """Rows in the order of one score under all replicates; rows of equal score rank alike.
+
+    Attributes
+    ----------
+    reached
+        Weight up to the end of each group of equal scores, from nothing on, shape (groups + 1,
+        replicates).
+    """
 
     def __init__(self, scores: Floats, counts: Floats) -> None:
         self._sort = np.argsort(scores, kind="stable")
         ordered = scores[self._sort]
-        is_new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-        self._starts = np.flatnonzero(is_new)
-        self.group = np.empty(len(scores), dtype=np.intp)
-        self.group[self._sort] = np.cumsum(is_new) - 1
+        self._is_last = np.concatenate([ordered[1:] != ordered[:-1], [True]])
         self._counts = counts[self._sort]
-        self.mass: Floats = np.add.reduceat(self._counts, self._starts, axis=0)
-        above = np.cumsum(self.mass, axis=0)
+        self.reached = self._at_ends(self._counts)
         # Middle ranks less their weighted mean, which is half of all the weight.
-        self.centred: Floats = above - self.mass / 2 - above[-1] / 2
+        centred = (self.reached[1:] + self.reached[:-1] - self.reached[-1]) / 2
+        group = np.cumsum(self._is_last) - self._is_last
+        self._ranks: Floats = centred if len(centred) == len(scores) else centred[group]
+        self._weighted: Floats = self._counts * self._ranks
 
-    def sums(self, values: NDArray[Any]) -> Floats:
-        """Sum weighted values within each group; values of shape (n,) or (n, replicates)."""
+    def _at_ends(self, parts: Floats) -> Floats:
+        total = np.cumsum(parts, axis=0)
+        ends = total if self._is_last.all() else total[self._is_last]
+        return np.concatenate([np.zeros((1, total.shape[1])), ends])
+
+    def cumulate(self, values: Floats) -> Floats:
+        """Return weighted sums of values of shape (n,), as ``reached`` is of weights."""
+        return self._at_ends(self._counts * values[self._sort][:, None])
+
+    def ranks(self) -> Floats:
+        """Return each row's rank in every replicate, in the order of the rows."""
+        found = np.empty_like(self._ranks)
+        found[self._sort] = self._ranks
+        return found
+
+    def sum_by_rank(self, values: NDArray[Any]) -> Floats:
+        """Sum weight times rank times values of shape (n,) or (n, replicates)."""
         ordered = values[self._sort]
-        weighted = self._counts * (ordered[:, None] if ordered.ndim == 1 else ordered)
-        return np.asarray(np.add.reduceat(weighted, self._starts, axis=0), dtype=np.float64)
+        if ordered.ndim == 1:
+            return np.asarray(ordered @ self._weighted)
+        return np.asarray(np.einsum("nr,nr->r", ordered, self._weighted))
+
+    def norm(self) -> Floats:
+        """Return the root of the weighted sum of squared ranks."""
+        return np.asarray(np.sqrt(np.einsum("nr,nr->r", self._ranks, self._weighted)))
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

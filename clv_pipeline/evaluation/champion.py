@@ -83,7 +83,7 @@ def compare_with_champion(
         for asked in challenger:
             if asked.evaluation < learned or asked.horizon_days not in model.horizons:
                 continue
-            rows = panel.for_cutoffs([asked.evaluation]).features
+            rows = panel.features_at(asked.evaluation)
             k = model.horizons.index(asked.horizon_days)
             found = model.predict(rows)
             keys = customer_keys(rows["customer_id"].to_numpy(dtype=object))

@@ -8,12 +8,30 @@ depends on the order of the rows, and a constant prediction ranks nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+
+# A dozen measures rank the same predictions: the order of so many scores at most is kept.
+MOST_KEPT = 50_000
+
+
+def _group(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the number of each score's group of equal scores, lowest first, and their sizes."""
+    _, group, count = np.unique(scores, return_inverse=True, return_counts=True)
+    return group, count
+
+
+@lru_cache(maxsize=64)
+def _group_kept(scores: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    group, count = _group(np.frombuffer(scores))
+    group.flags.writeable = count.flags.writeable = False
+    return group, count
 
 
 class Ranking:
@@ -26,9 +44,11 @@ class Ranking:
     """
 
     def __init__(self, scores: ArrayLike) -> None:
-        _, self.group, self.count = np.unique(
-            np.asarray(scores, dtype=np.float64), return_inverse=True, return_counts=True
-        )
+        array = np.asarray(scores, dtype=np.float64)
+        if array.size <= MOST_KEPT:
+            self.group, self.count = _group_kept(array.tobytes())
+        else:
+            self.group, self.count = _group(array)
 
     def totals(self, values: Floats) -> Floats:
         """Sum ``values`` within each group of equal scores, lowest score first."""
@@ -172,11 +192,15 @@ def decile_calibration(
 
 def binned_means(mass: Floats, total: Floats, bins: int) -> Floats:
     """Return means in bins of equal mass, of groups in order; empty without any mass."""
-    reached = _cumulated(mass)
+    return means_between(_cumulated(mass), _cumulated(total), bins)
+
+
+def means_between(reached: Floats, sums: Floats, bins: int) -> Floats:
+    """Return means in bins of equal mass, of sums of mass and of values that begin with 0."""
     if reached[-1] <= 0:
         return np.empty(0)
     borders = np.linspace(0.0, reached[-1], bins + 1)
-    found: Floats = np.diff(np.interp(borders, reached, _cumulated(total))) * bins / reached[-1]
+    found: Floats = np.diff(np.interp(borders, reached, sums)) * bins / reached[-1]
     return found
 
 

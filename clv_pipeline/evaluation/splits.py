@@ -86,6 +86,6 @@ def cohort_months(rows: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _rows(bench: Workbench, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:
-    rows, y = bench.panel.for_cutoffs(cutoffs).matrix(bench.options.horizon_days)
+    rows, y = bench.panel.matrix(bench.options.horizon_days, cutoffs)
     rows = rows.reset_index(drop=True)
     return rows.assign(**bench.histories.columns(rows, bench.options.horizon_days)), y

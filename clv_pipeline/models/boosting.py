@@ -96,7 +96,7 @@ class HurdleModel:
     ) -> Lesson:
         """Return what ``amount_`` learns of some rows: of their buyers."""
         buyers = np.flatnonzero(y.has_purchase)
-        rows = X.take(buyers)
+        rows = X.part(buyers)
         return Lesson(
             rows,
             np.maximum(y.value[buyers], 0.0) / self.scale_,
@@ -290,7 +290,7 @@ class SpendModel:
         buyers, spend = self._spend(y, levels)
         counted = y.orders[buyers] if weight is None else y.orders[buyers] * weight[buyers]
         spend = np.maximum(spend / self.scale_, LEAST_SPEND)
-        return Lesson(X.take(buyers), spend, None, counted)
+        return Lesson(X.part(buyers), spend, None, counted)
 
     @staticmethod
     def _spend(y: Target, levels: RowLevels | None) -> tuple[NDArray[np.int64], Floats]:

@@ -16,6 +16,7 @@ from clv_pipeline.models.baselines import (
     SampledRegressor,
 )
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel
+from clv_pipeline.models.compared import SampledBoosting
 from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.neural.gru import GRUModel
 from clv_pipeline.models.neural.ziln import ZILNModel
@@ -113,7 +114,7 @@ def _history(purchases: str, first_order: bool) -> Callable[[FitOptions], ValueM
 
 def _boosted(objective: str) -> Callable[[FitOptions], ValueModel]:
     # Half of the trees with twice the step: they are there to be compared.
-    return lambda o: BoostedMean(o.for_quantiles(), objective)
+    return lambda o: SampledBoosting(o.for_quantiles(), objective)
 
 
 def _sampled(kind: str, rows: int) -> Callable[[FitOptions], ValueModel]:

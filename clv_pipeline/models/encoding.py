@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MIN_CATEGORY_ROWS = 20
 # With more values than these, a category is read as what became of customers like these.
 MAX_CATEGORIES = 20
+LARGEST = 1e37
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,7 @@ class Encoder:
             if not feature.is_model_input or feature.name not in frame:
                 continue
             column = frame[feature.name]
-            is_constant = column.nunique(dropna=False) < 2
-            if is_constant and feature.name not in ALWAYS_KEPT:
+            if _is_constant(column) and feature.name not in ALWAYS_KEPT:
                 continue
             is_category = feature.kind == "categorical"
             if is_category and y is not None and column.nunique() > MAX_CATEGORIES:
@@ -123,19 +123,31 @@ class Encoder:
         if missing:
             raise PanelError(f"the features {missing} are missing; the model was trained on them.")
         values = make_matrix(len(frame), len(self.names))
+        # Numbers that came as float32 lie in one block, and are copied in one piece.
+        plain = [
+            k
+            for k, name in enumerate(self.names)
+            if frame.dtypes[name] == np.float32
+            and name not in self.categories
+            and name not in self.figures
+        ]
+        values[:, plain] = frame[[self.names[k] for k in plain]].to_numpy()
         for k, name in enumerate(self.names):
+            if k in plain:
+                continue
             if name in self.categories:
                 known = {value: float(i) for i, value in enumerate(self.categories[name])}
                 # Each distinct value is looked up once; what is missing stands at the end.
-                places, values_found = pd.factorize(frame[name].astype(object))
+                places, values_found = pd.factorize(frame[name])
                 codes = [known.get(str(value), np.nan) for value in values_found]
                 numbers = np.array([*codes, np.nan])[places]
             elif name in self.figures:
                 numbers = self.figures[name].transform(frame[name])
             else:
                 numbers = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-            # Infinite or beyond float32: as good as missing for a split.
-            values[:, k] = np.where(np.abs(numbers) < 1e37, numbers, np.nan)
+            # Beyond float32 is as good as missing for a split, and so is infinite.
+            values[:, k] = np.where(np.abs(numbers) < LARGEST, numbers, np.nan)
+        values[np.abs(values) >= LARGEST] = np.nan
         return Matrix(
             frame["customer_id"].to_numpy(dtype=object),
             frame["cutoff_date"].to_numpy().astype("datetime64[D]"),
@@ -160,6 +172,15 @@ class Encoder:
             {k: tuple(v) for k, v in document["categories"].items()},
             {k: Credibility.from_dict(v) for k, v in document.get("figures", {}).items()},
         )
+
+
+def _is_constant(column: pd.Series) -> bool:
+    """Whether a column tells no two rows apart; missing is a value as any other."""
+    if column.dtype != np.float32:
+        return bool(column.nunique(dropna=False) < 2)
+    numbers = column.to_numpy()
+    is_missing = np.isnan(numbers)
+    return bool((numbers == numbers[:1]).all() or is_missing.all())
 
 
 def _outcome(y: Target) -> Floats:

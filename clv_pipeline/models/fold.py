@@ -69,7 +69,7 @@ class Workbench:
 
     def learnable(self, cutoffs: Sequence[Cutoff]) -> tuple[pd.DataFrame, Target]:
         """Return feature rows of some cutoffs, and their labels with giants tamed."""
-        rows, y = self.panel.for_cutoffs(cutoffs).matrix(self.options.horizon_days)
+        rows, y = self.panel.matrix(self.options.horizon_days, cutoffs)
         return rows, tame(y, rows["cutoff_date"].to_numpy(), self.options.giant_multiple)
 
     def levels(self, newest: Cutoff) -> Levels:
@@ -141,7 +141,7 @@ class Workbench:
             return None
         horizon, multiple = self.options.horizon_days, self.options.giant_multiple
         cutoffs = [Cutoff(day.date()) for day in sorted(rows["cutoff_date"].unique())]
-        labels = {c: self.panel.for_cutoffs([c]).matrix(horizon)[1].value for c in cutoffs}
+        labels = {c: self.panel.matrix(horizon, [c])[1].value for c in cutoffs}
         models = {c: model for c in cutoffs if (model := self.histories.at(c)) is not None}
         made = Preparation(
             encoder,
@@ -167,7 +167,7 @@ class Workbench:
         if key in self._said:
             return self._said[key]
         experts = self.experts(known)
-        rows, _ = self.panel.for_cutoffs([cutoff]).matrix(self.options.horizon_days)
+        rows, _ = self.panel.matrix(self.options.horizon_days, [cutoff])
         said = experts.level_zero.predict(self.matrix(rows, experts))
         # Of a large shop it is quicker to ask again than to keep the answers.
         if len(rows) <= MOST_KEPT_ROWS:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from clv_pipeline.engines.counting import HistoryCounts
 from clv_pipeline.models.btyd.fitting import FitError
 from clv_pipeline.models.clusters import BEHAVIOUR
 from clv_pipeline.models.encoding import Encoder
-from clv_pipeline.models.history import HISTORY, HistoryModel
-from clv_pipeline.models.panel import Floats, Matrix, Panel, PanelError
+from clv_pipeline.models.history import FORECAST, HISTORY, HistoryModel
+from clv_pipeline.models.panel import KEYS, Floats, Matrix, Panel, PanelError
 from clv_pipeline.timeline import Cutoff
 
 # Columns that sum up a purchase history.
@@ -44,6 +45,11 @@ class Histories:
     failures: dict[Cutoff, str] = field(default_factory=dict)
     cautions: dict[Cutoff, str] = field(default_factory=dict)
     _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
+    # Of whole cutoffs over one horizon, what was asked and said: every fit asks for the same.
+    _said: dict[Cutoff, tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]] = field(
+        default_factory=dict
+    )
+    _horizon: int = 0
 
     def at(self, cutoff: Cutoff) -> HistoryModel | None:
         """Return the model of a cutoff, or None where it can't be fitted."""
@@ -63,15 +69,39 @@ class Histories:
         model = HistoryModel(1, seed=self.seed)
         if cutoff in self.counts:
             return model.fit_counts(self.counts[cutoff])
-        return model.fit(history_matrix(self.panel.for_cutoffs([cutoff]).features))
+        return model.fit(history_matrix(self.panel.features_at(cutoff)))
 
-    def columns(self, rows: pd.DataFrame, horizon_days: int) -> dict[str, Floats]:
+    def columns(
+        self, rows: pd.DataFrame, horizon_days: int
+    ) -> dict[str, NDArray[np.float32]]:
         """Return each row's forecast by the model of its own cutoff; empty if any is missing."""
         cutoffs = [Cutoff(day.date()) for day in rows["cutoff_date"].unique()]
         models = {cutoff: model for cutoff in cutoffs if (model := self.at(cutoff)) is not None}
         if len(models) < len(cutoffs):
             return {}
-        return forecast_columns(models, rows, horizon_days)
+        if horizon_days != self._horizon:
+            self._said, self._horizon = {}, horizon_days
+        found = {name: np.zeros(len(rows), dtype=np.float32) for name in FORECAST}
+        for cutoff, model in models.items():
+            mask = (rows["cutoff_date"] == pd.Timestamp(cutoff.day)).to_numpy()
+            for name, values in self._forecast(cutoff, model, rows, mask).items():
+                found[name][mask] = values
+        return found
+
+    def _forecast(
+        self, cutoff: Cutoff, model: HistoryModel, rows: pd.DataFrame, mask: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Ask a cutoff's model about rows of it; once, where they are all that the panel has."""
+        X = history_matrix(rows.loc[mask, [*KEYS, *SUMMED_UP]])
+        known, found = self._said.get(cutoff, (X.values[:0], {}))
+        # Whoever reviews features asks about histories that nobody had.
+        if not np.array_equal(X.values, known, equal_nan=True):
+            forecast = model.for_horizon(self._horizon).forecast(X)
+            # As wide as the matrices that they go into.
+            found = {name: values.astype(np.float32) for name, values in forecast.items()}
+            if len(X) == self.panel.count_at(cutoff):
+                self._said[cutoff] = X.values, found
+        return found
 
 
 def forecast_columns(
@@ -79,6 +109,7 @@ def forecast_columns(
 ) -> dict[str, Floats]:
     """Return each row's forecast by the model of its own cutoff; every cutoff has one."""
     found: dict[str, Floats] = {}
+    rows = rows[[*KEYS, *SUMMED_UP]]
     for day in rows["cutoff_date"].unique():
         model = models[Cutoff(pd.Timestamp(day).date())].for_horizon(horizon_days)
         mask = (rows["cutoff_date"] == day).to_numpy()

@@ -118,6 +118,18 @@ class Matrix:
             values=take_rows(self.values, rows),
         )
 
+    def part(self, rows: NDArray[np.int64]) -> Matrix:
+        """Return rows by their positions; the last part is kept, and so are its bins."""
+        for known, kept in self._part:
+            if np.array_equal(known, rows):
+                return kept
+        self._part[:] = [(rows, self.take(rows))]
+        return self._part[0][1]
+
+    @cached_property
+    def _part(self) -> list[tuple[NDArray[np.int64], Matrix]]:
+        return []
+
     def select(self, names: Sequence[str]) -> Matrix:
         """Return some of the columns, in the order that is asked for.
 
@@ -225,19 +237,27 @@ class Panel:
             tuple(columns),
         )
 
-    @property
+    @cached_property
     def cutoffs(self) -> tuple[Cutoff, ...]:
         """The cutoffs that have features, oldest first."""
         return tuple(Cutoff(day.date()) for day in sorted(self.features["cutoff_date"].unique()))
 
     def for_cutoffs(self, cutoffs: Iterable[Cutoff]) -> Panel:
         """Return the rows of some cutoffs."""
-        days = {pd.Timestamp(cutoff.day) for cutoff in cutoffs}
+        chosen = tuple(cutoffs)
         return replace(
             self,
-            features=_take_days(self.features, self._feature_places, days),
-            labels=_take_days(self.labels, self._label_places, days),
+            features=self.features.take(_places_of(self._feature_places, chosen)),
+            labels=self.labels.take(_places_of(self._label_places, chosen)),
         )
+
+    def features_at(self, cutoff: Cutoff) -> pd.DataFrame:
+        """Return the feature rows of every customer of a cutoff."""
+        return self.features.take(_places_of(self._feature_places, [cutoff]))
+
+    def count_at(self, cutoff: Cutoff) -> int:
+        """Return how many customers a cutoff has."""
+        return len(_places_of(self._feature_places, [cutoff]))
 
     # A fit asks for the rows of one cutoff or another hundreds of times.
     @cached_property
@@ -248,29 +268,67 @@ class Panel:
     def _label_places(self) -> Mapping[Any, Any]:
         return self.labels.groupby("cutoff_date").indices
 
-    def matrix(self, horizon_days: int) -> tuple[pd.DataFrame, Target]:
+    def matrix(
+        self, horizon_days: int, cutoffs: Iterable[Cutoff] | None = None
+    ) -> tuple[pd.DataFrame, Target]:
         """Return the feature rows whose label over a horizon matured, and those labels.
 
         Parameters
         ----------
         horizon_days
             H of the labels.
+        cutoffs
+            Whose rows; all of them when None.
 
         Returns
         -------
         tuple
             Raw feature rows, for an ``Encoder``, and the target, aligned.
         """
-        labels = self.labels[self.labels["horizon_days"] == horizon_days]
-        rows = self.features.merge(labels[KEYS + TARGETS], on=KEYS, how="inner", validate="1:1")
-        target = Target(
-            rows["label_value"].to_numpy(dtype=np.float64, na_value=np.nan),
-            rows["label_orders"].to_numpy(dtype=np.float64, na_value=np.nan),
-            rows["has_purchase"].to_numpy(dtype=bool),
-        )
+        if horizon_days not in self._labelled:
+            self._labelled[horizon_days] = self._find_labels(horizon_days)
+        labels = self._labelled[horizon_days]
+        if cutoffs is None:
+            places = np.flatnonzero(labels >= 0)
+        else:
+            places = _places_of(self._feature_places, cutoffs)
+            places = places[labels[places] >= 0]
+        target = self._targets.take(labels[places])
         if not np.isfinite(target.value).all():
             raise PanelError(f"labels over {horizon_days} days hold values that are not finite.")
-        return rows.drop(columns=TARGETS), target
+        if len(places) == len(self.features):
+            return self.features, target
+        return self.features.take(places).reset_index(drop=True), target
+
+    @cached_property
+    def _labelled(self) -> dict[int, NDArray[np.int64]]:
+        return {}
+
+    @cached_property
+    def _targets(self) -> Target:
+        """What came to pass, in the order of the labels."""
+        return Target(
+            self.labels["label_value"].to_numpy(dtype=np.float64, na_value=np.nan),
+            self.labels["label_orders"].to_numpy(dtype=np.float64, na_value=np.nan),
+            self.labels["has_purchase"].to_numpy(dtype=bool),
+        )
+
+    @cached_property
+    def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """A number per key: of the rows of features, of the labels, and how many there can be."""
+        both = [pd.concat([self.features[k], self.labels[k]], ignore_index=True) for k in KEYS]
+        (customers, people), (days, cutoffs) = (pd.factorize(column) for column in both)
+        keys = customers.astype(np.int64) * len(cutoffs) + days
+        rows = len(self.features)
+        return keys[:rows], keys[rows:], len(people) * len(cutoffs)
+
+    def _find_labels(self, horizon_days: int) -> NDArray[np.int64]:
+        """Return the place of each feature row's label over a horizon, -1 where there is none."""
+        of_features, of_labels, count = self._keys
+        chosen = np.flatnonzero((self.labels["horizon_days"] == horizon_days).to_numpy())
+        place = np.full(count, -1, dtype=np.int64)
+        place[of_labels[chosen]] = chosen
+        return place[of_features]
 
 
 def leave_out(columns: Sequence[Feature], names: Iterable[str]) -> tuple[Feature, ...]:
@@ -289,11 +347,12 @@ def leave_out(columns: Sequence[Feature], names: Iterable[str]) -> tuple[Feature
     return tuple(feature for feature in columns if feature.name not in unwanted)
 
 
-def _take_days(
-    frame: pd.DataFrame, places: Mapping[Any, Any], days: set[pd.Timestamp]
-) -> pd.DataFrame:
+def _places_of(places: Mapping[Any, Any], cutoffs: Iterable[Cutoff]) -> NDArray[np.int64]:
+    """Return the positions of the rows of some cutoffs, ascending."""
+    days = {pd.Timestamp(cutoff.day) for cutoff in cutoffs}
     chosen = [rows for day, rows in places.items() if pd.Timestamp(day) in days]
-    return frame.take(np.sort(np.concatenate(chosen)) if chosen else [])
+    found = np.sort(np.concatenate(chosen)) if chosen else np.empty(0)
+    return found.astype(np.int64, copy=False)
 
 
 def _sorted_by_key(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

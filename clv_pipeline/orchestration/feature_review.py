@@ -177,7 +177,7 @@ def _fit(
     )
     fitted = FittedHorizon(bench.options).fit(bench, fold.training, blend)
     known = bench.experts(fold.training)
-    rows, target = panel.for_cutoffs([fold.evaluation]).matrix(fold.horizon_days)
+    rows, target = panel.matrix(fold.horizon_days, [fold.evaluation])
     chosen = np.sort(np.random.default_rng(settings.model.seed).permutation(len(rows))[:MAX_ROWS])
 
     def predict(asked: pd.DataFrame) -> Floats:
