@@ -101,6 +101,11 @@ def dbt_variables(
     }
 
 
+# What dbt kept of a parsed project holds as long as the profile stays the same. Nothing is opened
+# while it parses, so what differs from one process to the next is left out of it.
+PARSED_UNDER = {"CLV_DBT_SPILL": "", "CLV_DBT_SPILL_LIMIT": "1 MB"}
+
+
 def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:
     """Return the environment variables that dbt, profiles.yml and the macros of a target read."""
     config = duckdb_config(settings)

@@ -21,6 +21,7 @@ from clv_pipeline.dbt_process import (
     read_results,
 )
 from clv_pipeline.dbt_project import (
+    PARSED_UNDER,
     constant_variables,
     dbt_environment,
     dbt_variables,
@@ -284,7 +285,9 @@ def _invoke(
         engine = prepare_engine(settings, target)
     except EngineError as error:
         raise TransformError(str(error)) from error
-    with environment_of(dbt_environment(settings, target)):
+    parses = list(arguments) == ["parse"]
+    environment = dbt_environment(settings, target)
+    with environment_of(environment | PARSED_UNDER if parses else environment):
         try:
             manifest = None
             builds = arguments[0] == "build" and "--resource-type" not in arguments
@@ -292,7 +295,7 @@ def _invoke(
                 manifest = _parse_once(settings, project, target)
             hears: list[Callable[[Any], None]] = [] if tell is None else [SliceTeller(tell)]
             outcome = dbtRunner(manifest, callbacks=hears).invoke(command)
-            if list(arguments) == ["parse"] and outcome.success:
+            if parses and outcome.success:
                 _keep_parsed(_project_key(settings, project, target), outcome.result)
         finally:
             close_connections()
@@ -350,7 +353,8 @@ def _parse_once(settings: Settings, project: Path, target: str) -> Any:
     if key not in _parsed:
         command = _command(["parse"], project, parse_variables(settings), target)
         try:
-            _keep_parsed(key, dbtRunner().invoke(command).result)
+            with environment_of(PARSED_UNDER):
+                _keep_parsed(key, dbtRunner().invoke(command).result)
         finally:
             close_logs()  # the command that follows opens them anew
     return _parsed.get(key)
