@@ -87,7 +87,7 @@ def test_every_setting_is_there_with_its_meaning(
 
 def test_what_is_allowed_is_said(rendered: dict[str, str]) -> None:
     text = rendered["settings.md"]
-    assert rows_of(text, "## `[model]`")["trees"][1:3] == ["whole number ≥ 1, ≤ 5000", "`100`"]
+    assert rows_of(text, "## `[model]`")["trees"][1:3] == ["whole number ≥ 1, ≤ 5000", "`60`"]
     assert rows_of(text, "## `[gates]`")["total_band"][1:3] == ["number > 1", "`4.0`"]
     assert rows_of(text, "## `[cadence]`")["last_cutoff"][1:3] == ["date", "unset"]
     assert rows_of(text, "## `[value]`")["definition"][1] == (

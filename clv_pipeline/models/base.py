@@ -76,9 +76,9 @@ class FitOptions:
     horizon_days: int
     seed: int = 0
     threads: int = 1
-    trees: int = 100
+    trees: int = 60
     depth: int = 4
-    learning_rate: float = 0.08
+    learning_rate: float = 0.13
     max_bin: int = 64
     max_rows: int = 40_000
     max_quantile_rows: int = 20_000

@@ -124,9 +124,9 @@ def _sampled(kind: str, rows: int) -> Callable[[FitOptions], ValueModel]:
 # What [model] in clv.toml may be set to; models that are there to be compared take half of the
 # trees with twice the step.
 BOOSTING: dict[str, tuple[float, ...]] = {
-    "trees": (50, 75, 100, 150, 200, 300),
+    "trees": (40, 60, 100, 150, 200, 300),
     "depth": (2, 3, 4, 5, 6),
-    "learning_rate": (0.03, 0.05, 0.08, 0.12, 0.2),
+    "learning_rate": (0.03, 0.05, 0.08, 0.13, 0.2),
 }
 NETWORK: dict[str, tuple[float, ...]] = {
     "epochs": (15, 25, 40, 80),

@@ -43,7 +43,7 @@ class ModelSettings(Section):
         description="Most rows of a panel that boosted models see; of more, a sample stratified by "
         "cutoff and value, each row weighted by what it stands for.",
     )
-    trees: int = Field(default=100, ge=1, le=5_000, description="Trees of each boosted model.")
+    trees: int = Field(default=60, ge=1, le=5_000, description="Trees of each boosted model.")
     candidates: Literal["standard", "full"] = Field(
         default="standard",
         description="full: slow comparisons in every backtest fold, not in one alone.",
@@ -51,7 +51,7 @@ class ModelSettings(Section):
     clusters: int = Field(default=6, ge=2, le=20, description="Clusters of behaviour by K-means.")
     depth: int = Field(default=4, ge=1, le=12, description="Of each tree of the boosted models.")
     learning_rate: float = Field(
-        default=0.08, gt=0, le=1, description="Of the boosted models. `clv tune` searches it."
+        default=0.13, gt=0, le=1, description="Of the boosted models. `clv tune` searches it."
     )
     neural: bool = Field(
         default=False,

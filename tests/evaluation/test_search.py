@@ -82,7 +82,7 @@ def test_no_set_is_tried_twice_and_the_present_one_first(bench, monkeypatch, met
         return Trial(dict(parameters), loss, 0.0, 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(room, "run_trial", pretend)
-    space = {"trees": (8, 100, 300), "learning_rate": (0.03, 0.08, 0.2), "depth": (2, 3)}
+    space = {"trees": (8, 100, 300), "learning_rate": (0.03, 0.13, 0.2), "depth": (2, 3)}
     told: list[str] = []
     found = search(
         bench.panel,
@@ -93,7 +93,7 @@ def test_no_set_is_tried_twice_and_the_present_one_first(bench, monkeypatch, met
         tell=told.append,
         space=space,
     )
-    assert asked[0] == (8.0, 0.08, 2.0)
+    assert asked[0] == (8.0, 0.13, 2.0)
     assert len(asked) == len(set(asked)) == len(told) == 18
     assert found.best.parameters["trees"] == 300
     if method == "bayes":  # it comes to the best long before the space is through
