@@ -71,9 +71,7 @@ class Histories:
             return model.fit_counts(self.counts[cutoff])
         return model.fit(history_matrix(self.panel.features_at(cutoff)))
 
-    def columns(
-        self, rows: pd.DataFrame, horizon_days: int
-    ) -> dict[str, NDArray[np.float32]]:
+    def columns(self, rows: pd.DataFrame, horizon_days: int) -> dict[str, NDArray[np.float32]]:
         """Return each row's forecast by the model of its own cutoff; empty if any is missing."""
         cutoffs = [Cutoff(day.date()) for day in rows["cutoff_date"].unique()]
         models = {cutoff: model for cutoff in cutoffs if (model := self.at(cutoff)) is not None}

@@ -149,7 +149,7 @@ class Matrix:
             categorical=self.categorical & set(names),
         )
 
-    def with_columns(self, columns: Mapping[str, Floats]) -> Matrix:
+    def with_columns(self, columns: Mapping[str, NDArray[np.floating[Any]]]) -> Matrix:
         """Return a matrix with further columns at its end."""
         if not columns:
             return self

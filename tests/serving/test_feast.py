@@ -85,7 +85,9 @@ def feast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make = [uv, "venv", "-q", str(folder)] if uv else [sys.executable, "-m", "venv", str(folder)]
     python = str(folder / "bin" / "python")
     install = [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip"]
-    install += wanted if uv else ["install", "-q", "--no-compile", "--disable-pip-version-check", *wanted]
+    # To compile all of it takes longer than to use the little that is asked for.
+    quiet = ["install", "-q", "--no-compile", "--disable-pip-version-check"]
+    install += wanted if uv else [*quiet, *wanted]
     for command in (make, install):
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
