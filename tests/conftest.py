@@ -21,6 +21,15 @@ LONGEST_FIRST = (
     "test_simulated_shop.py",
     "test_code_location.py",
     "test_invariants_real.py",
+    "test_feast.py",
+    "test_project.py",
+    "test_against_oracle.py",
+    "test_incremental_days.py",
+    "test_training.py",
+    "test_gates_cdnow.py",
+    "test_reuse.py",
+    "test_training_gaps.py",
+    "test_search.py",
 )
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

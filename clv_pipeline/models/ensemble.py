@@ -154,7 +154,7 @@ class LevelZero:
         few = sample_rows(len(X), options.max_quantile_rows, options.seed)
         own = None if weight is None else weight[few]
         self.quantiles_ = QuantileModel(options.for_quantiles()).fit(
-            X.take(few), y.take(few), own, elsewhere
+            X if len(few) == len(X) else X.take(few), y.take(few), own, elsewhere
         )
         return self
 
