@@ -203,7 +203,7 @@ class _Case:
             "without last year's cutoffs": lambda: self.fit(same_season=False),
             "without levels and season": lambda: self.fit(bench=_NoLevels),
             "labels capped at 99.5 %": lambda: self.fit(panel=self.capped()),
-            "labels never capped": lambda: self.fit(giants=np.inf),
+            "labels never capped": lambda: self.fit(giants=1e12),
         }
         for name, fit in steps.items():
             yield f"- {name}", *self.answer(fit())
