@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def program(settings: Settings, *command: str) -> Iterator[subprocess.Popen[byte
             cwd=settings.root,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as process,
     ):
         try:
@@ -70,6 +72,9 @@ def program(settings: Settings, *command: str) -> Iterator[subprocess.Popen[byte
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) is not None
+            # A run that nobody waits for would go on beside the tests that follow.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(is_true: Callable[[], bool], what: str, minutes: float = MINUTES) -> None:
