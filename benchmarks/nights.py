@@ -63,7 +63,7 @@ def main() -> None:
         prepare=partial(deliver, home, night),
     )
     table.add(added, note=scale.tell(added))
-    stages = (transform.STAGES["as_of"], transform.STAGES["features"])
+    stages = ("int_event_days", transform.STAGES["as_of"], transform.STAGES["features"])
     cutoff = measure(
         "one cutoff after it",
         scale.run_models,
