@@ -265,6 +265,8 @@ def test_experts_learn_where_the_rows_lie(homes: tuple[Settings, Settings]) -> N
         options = replace(
             FitOptions.from_settings(settings, 30),
             trees=20,
+            # Small steps: of large ones, the rows that a tree draws decide more.
+            learning_rate=0.08,
             max_rows=10**6,
             max_quantile_rows=10**6,
             distributed_rows=distributed,
