@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clv_pipeline.evaluation.effects import as_numbers, correlate, name_direction
-from clv_pipeline.evaluation.metrics import Floats
+from clv_pipeline.evaluation.ranking import Floats
 from clv_pipeline.models.baselines import RateTimesValueModel
 from clv_pipeline.models.candidates import SIMPLE_PARTS
 from clv_pipeline.models.clv import CLVModel

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from clv_pipeline.evaluation.backtest import FoldResult
-from clv_pipeline.evaluation.metrics import Floats, Ranking
+from clv_pipeline.evaluation.ranking import Floats, Ranking
 
 BINS = 10
 CALIBRATION_COLUMNS = (

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clv_pipeline.evaluation.metrics import Floats, spearman
+from clv_pipeline.evaluation.metrics import spearman
+from clv_pipeline.evaluation.ranking import Floats
 from clv_pipeline.models.base import sample_rows
 from clv_pipeline.models.panel import Matrix
 from clv_pipeline.models.surrogate import SurrogateTrees

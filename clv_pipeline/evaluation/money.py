@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clv_pipeline.evaluation.metrics import Floats, Ranking
+from clv_pipeline.evaluation.ranking import Floats, Ranking
 from clv_pipeline.settings import Settings
 
 
