@@ -18,7 +18,7 @@ from clv_pipeline.dbt_yaml import (
 )
 from clv_pipeline.engines.building import DUCKDB, SPARK
 from clv_pipeline.settings import InputSettings, Settings
-from clv_pipeline.spilling import bytes_at_once, spill_limit
+from clv_pipeline.spilling import spill_limit
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import duckdb_config, write_atomically
 
@@ -119,7 +119,8 @@ def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:
         "CLV_DBT_SPILL": str(config["temp_directory"]),
         "CLV_DBT_SPILL_LIMIT": spill_limit(settings),
         "CLV_DBT_DISABLED_OPTIMIZERS": str(config["disabled_optimizers"]),
-        "CLV_DBT_BYTES_AT_ONCE": str(bytes_at_once(settings)),
+        # What one statement of a first build may take; more is built in slices.
+        "CLV_DBT_BYTES_AT_ONCE": str(settings.engine.memory_bytes()),
         **({"CLV_SPARK_LAKE": settings.paths.lake.as_uri()} if target == SPARK else {}),
         "DBT_TARGET_PATH": str(folder),
         "DBT_LOG_PATH": str(folder / "logs"),

@@ -13,7 +13,6 @@ from clv_pipeline.settings import Settings
 LEAST_FREE_BYTES = 256 * 2**20
 # Of the free disk, what spilling leaves to everything else.
 _KEPT_SHARE = 0.1
-_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
 def spill_folder(settings: Settings) -> Path:
@@ -29,13 +28,6 @@ def spill_limit(settings: Settings) -> str:
     if settings.engine.spill_limit is not None:
         return settings.engine.spill_limit
     return f"{_share_of_free(settings.paths.spill) // 2**20} MiB"
-
-
-def bytes_at_once(settings: Settings) -> int:
-    """Return what one statement of a first build may take; more is built in slices."""
-    limit = settings.engine.memory_limit
-    number = limit.rstrip("BGMi")
-    return int(float(number) * _UNITS[limit[len(number) :]])
 
 
 def explain_lack_of_space(settings: Settings) -> str | None:

@@ -37,7 +37,7 @@ class RunUnderWayError(WarehouseError):
 
 @contextmanager
 def open_warehouse(
-    settings: Settings, *, read_only: bool = False
+    settings: Settings, *, read_only: bool = False, memory_share: float = 1.0
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the warehouse, make its schemas, and close it again.
 
@@ -47,6 +47,9 @@ def open_warehouse(
         Names the file, the memory limit and the threads.
     read_only
         Open without the right to write. The file must exist.
+    memory_share
+        Of the memory limit, what DuckDB may take while this is open; less than 1 where what reads
+        from it needs much itself.
 
     Raises
     ------
@@ -74,6 +77,10 @@ def open_warehouse(
         if not read_only:
             for schema in SCHEMAS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        if memory_share < 1:
+            # Not before: all connections of a process are opened with the same configuration.
+            limit = settings.engine.memory_bytes(memory_share)
+            connection.execute(f"SET memory_limit = '{limit}B'")
         yield connection
     finally:
         connection.close()

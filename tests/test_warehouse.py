@@ -43,6 +43,15 @@ def test_a_failed_replacement_leaves_what_was_there(settings: Settings) -> None:
         assert read_frame(connection, "SELECT * FROM scores.t")["day"].tolist() == [1]
 
 
+def test_duckdb_takes_less_while_what_reads_from_it_needs_much(settings: Settings) -> None:
+    limit = "SELECT current_setting('memory_limit')"
+    with open_warehouse(settings) as connection:
+        whole = connection.execute(limit).fetchone()
+    with open_warehouse(settings, memory_share=0.25) as connection:
+        quarter = connection.execute(limit).fetchone()
+    assert (whole, quarter) == (("3.7 GiB",), ("953.6 MiB",))
+
+
 def test_a_damaged_file_says_what_to_do(settings: Settings) -> None:
     settings.paths.home.mkdir(parents=True)
     settings.paths.warehouse.write_bytes(b"this is no database" * 1000)

@@ -24,7 +24,6 @@ from clv_pipeline.spilling import spill_folder
 
 # Of the memory limit, what one matrix may take; a fit holds a panel, a sample of it and its bins.
 MATRIX_SHARE = 0.25
-_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,7 @@ _room: ContextVar[Room | None] = ContextVar("room", default=None)
 @contextmanager
 def limit_matrices(settings: Settings) -> Iterator[None]:
     """Let no matrix take more memory than ``engine.memory_limit`` leaves room for."""
-    limit = settings.engine.memory_limit
-    unit = next(name for name in _UNITS if limit.endswith(name))
-    most = MATRIX_SHARE * float(limit.removesuffix(unit)) * _UNITS[unit]
+    most = settings.engine.memory_bytes(MATRIX_SHARE)
     token = _room.set(Room(most, spill_folder(settings)))
     try:
         yield

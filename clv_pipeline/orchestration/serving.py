@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Customers whose values are taken apart feature by feature, where there are more.
 DRIVER_CUSTOMERS = 50_000
+# Of the memory limit, DuckDB's part while predictions of many customers are worked out beside it.
+MEMORY_SHARE = 0.25
 # The gates that must have passed for a cutoff before it may be published.
 GATES_BEFORE_PUBLICATION = ("raw", "staging", "as_of", "features", "predictions")
 
@@ -115,7 +117,7 @@ def score(
         warn(note)
     version = str(manifest["model_version"])
     progress = Counter(count, "customers", tell or (lambda text: None))
-    with open_warehouse(settings) as connection:
+    with open_warehouse(settings, memory_share=MEMORY_SHARE) as connection:
         if settings.engine.distributes(count):
             batches: Any = score_on_spark(settings, model.columns, cutoff, run_id, version)
         else:
@@ -178,7 +180,7 @@ def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | No
     from clv_pipeline.scoring import PREDICTIONS
 
     count = _count_rows(settings, PREDICTIONS, cutoff) // len(settings.value.horizons)
-    with open_warehouse(settings) as connection:
+    with open_warehouse(settings, memory_share=MEMORY_SHARE) as connection:
         shop = read_shop(connection, settings, cutoff)
         model, manifest = store.load_model(settings.paths.models, shop.model_version)
         horizons = manifest["horizons"]

@@ -29,6 +29,7 @@ from clv_pipeline.settings.sections import (
 
 __all__ = [
     "CONFIG_NAME",
+    "EngineSettings",
     "Exclusion",
     "InputSettings",
     "MissingConfigError",

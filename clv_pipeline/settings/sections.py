@@ -279,6 +279,9 @@ class ServingSettings(Section):
         return self
 
 
+MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+
+
 class EngineSettings(Section):
     """Where the stages from staging to features run, and what they may take."""
 
@@ -328,6 +331,11 @@ class EngineSettings(Section):
     spark_options: dict[str, str] = Field(
         default={}, description="Further settings of the Spark session, by Spark's own names."
     )
+
+    def memory_bytes(self, share: float = 1.0) -> int:
+        """Return a share of the memory limit in bytes."""
+        unit = next(name for name in MEMORY_UNITS if self.memory_limit.endswith(name))
+        return int(share * float(self.memory_limit.removesuffix(unit)) * MEMORY_UNITS[unit])
 
     def distributes(self, rows: int) -> bool:
         """Whether so many rows are divided among Spark's workers."""

@@ -16,7 +16,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from clv_pipeline import dbt_project
-from clv_pipeline.settings import Settings, build_settings
+from clv_pipeline.settings import EngineSettings, Settings, build_settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.transform import STAGES, build_stages, run_dbt
 from clv_pipeline.warehouse import open_warehouse, read_frame
@@ -135,7 +135,7 @@ def test_a_file_that_is_gone_takes_its_days_along(
     assert_equal(grown, fresh)
     # As if memory held a few hundred rows: built at first in slices, the tables are the same.
     run(fresh, "DROP SCHEMA staging CASCADE; DROP SCHEMA intermediate CASCADE")
-    monkeypatch.setattr(dbt_project, "bytes_at_once", lambda settings: 30_000)
+    monkeypatch.setattr(EngineSettings, "memory_bytes", lambda engine: 30_000)
     told: list[str] = []
     cutoff = Cutoff(LAST_DAY)
     variables = dbt_project.dbt_variables(fresh, [cutoff], cutoff, "run")
