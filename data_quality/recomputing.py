@@ -271,7 +271,7 @@ def _newest_versions(lines: pd.DataFrame, t0: pd.Timestamp) -> pd.DataFrame:
     known = days["ingested_day"].fillna(days["day"]) <= t0
     visible = lines[known]
     newest = visible.sort_values(["delivered", "_file_id"]).groupby(_VERSION, dropna=False)
-    last = newest[["delivered", "_file_id"]].transform("last")
+    last = newest[["delivered", "_file_id"]].transform("last").reindex(visible.index)
     is_newest = (visible["delivered"] == last["delivered"]) & (
         visible["_file_id"] == last["_file_id"]
     )

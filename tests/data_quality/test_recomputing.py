@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import permutations
 from typing import Any
 
 import pandas as pd
@@ -62,14 +63,20 @@ def test_late_row_is_not_known_yet(settings: Settings) -> None:
     assert known(settings, date(2024, 4, 2), transactions=[late]).loc["anna", "sum_value"] == 7
 
 
-def test_newest_version_known_at_the_cutoff_counts(settings: Settings) -> None:
-    rows = [
-        line("2024-03-01", 10, transaction_id="o", ingested_at="2024-03-02 00:00:00"),
-        line("2024-03-01", 12, transaction_id="o", ingested_at="2024-03-20 00:00:00"),
-        line("2024-03-01", 99, transaction_id="o", ingested_at="2024-04-20 00:00:00"),
-    ]
-    assert known(settings, transactions=rows).loc["anna", "sum_value"] == 12
-    assert known(settings, date(2024, 3, 19), transactions=rows).loc["anna", "sum_value"] == 10
+VERSIONS = [
+    line("2024-03-01", 10, transaction_id="o", ingested_at="2024-03-02 00:00:00"),
+    line("2024-03-01", 12, transaction_id="o", ingested_at="2024-03-20 00:00:00"),
+    line("2024-03-01", 99, transaction_id="o", ingested_at="2024-04-20 00:00:00"),
+]
+
+
+@pytest.mark.parametrize("rows", list(permutations(VERSIONS)))
+def test_newest_version_known_at_the_cutoff_counts(
+    settings: Settings, rows: tuple[dict[str, Any], ...]
+) -> None:
+    assert known(settings, transactions=list(rows)).loc["anna", "sum_value"] == 12
+    before = known(settings, date(2024, 3, 19), transactions=list(rows))
+    assert before.loc["anna", "sum_value"] == 10
 
 
 def test_order_that_moved_to_another_account(settings: Settings) -> None:
