@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from traceback import extract_tb
 from typing import Literal, get_args
 
 import duckdb
@@ -37,6 +38,7 @@ from data_quality.suites.run import Run
 
 Gate = Literal["raw", "staging", "as_of", "features", "predictions", "published"]
 GATES: tuple[Gate, ...] = get_args(Gate)
+_HERE = Path(__file__).parent
 
 __all__ = [
     "GATES",
@@ -253,7 +255,7 @@ class _Inspection:
             if isinstance(error, RegistryError):
                 why = str(error).rstrip(".")
             else:
-                why = explain(error) if isinstance(error, duckdb.Error) else type(error).__name__
+                why = explain(error) if isinstance(error, duckdb.Error) else _name(error)
             self._fail(table, check_name, f"check '{check_name}' could not be carried out: {why}")
 
     def _fail(self, table: str, check_name: str, why: str) -> None:
@@ -267,3 +269,10 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
         "SELECT table_schema || '.' || table_name FROM information_schema.tables"
     ).fetchall()
     return frozenset(str(row[0]) for row in rows)
+
+
+def _name(error: Exception) -> str:
+    """Say what kind of error it is and where it arose, and nothing of what it speaks of."""
+    frames = reversed(extract_tb(error.__traceback__))
+    place = next(frame for frame in frames if Path(frame.filename).parent == _HERE)
+    return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"

@@ -11,6 +11,7 @@ import pytest
 
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.warehouse import open_warehouse
+from data_quality import recomputing
 from data_quality.recomputing import compute
 from tests.data_quality.quality_shop import RunGate, spoil, write_raw
 
@@ -191,3 +192,15 @@ def test_cutoff_built_before_late_rows_only_warns(shop: Settings, check: RunGate
     assert report.is_passed
     broken = set(report.results.loc[~report.results["is_passed"], "check_name"])
     assert broken == {"history_rebuilt", "total_of_training_cutoffs_ties_to_staging"}
+
+
+def test_an_error_of_the_oracle_says_where_and_names_nobody(
+    check: RunGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object) -> None:
+        raise ValueError("anna@example.org")
+
+    monkeypatch.setattr(recomputing, "_sample", break_down)
+    sentence = check("as_of").sentence
+    assert "could not be carried out: ValueError in recomputing.py, line" in sentence
+    assert "anna" not in sentence
