@@ -28,6 +28,7 @@ from clv_pipeline.evaluation.describing import (
 )
 from clv_pipeline.evaluation.effects import join_effects
 from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
+from clv_pipeline.evaluation.judging import expected_levels, judgeable
 from clv_pipeline.evaluation.keeping import dump_fold, load_fold
 from clv_pipeline.evaluation.money import CostMatrix
 from clv_pipeline.models import store
@@ -346,13 +347,15 @@ def _fit_horizon(
     if found:
         model.confidence_[horizon] = ("high", "trained and backtested on matured cutoffs")
         servable = [c.name for c in CANDIDATES if c.load is not None] + [*SIMPLE_PARTS, ENSEMBLE]
-        backtests = {
+        backtests: Mapping[str, Sequence[Forecasts]] = {
             n: b for n, b in _backtests(found).items() if n in servable and len(b) == len(found)
         }
+        backtests, left_out = judgeable(backtests, expected_levels(found), fitted.level(as_of))
         multiple = bench.options.giant_multiple
         name, reason = choose_serving(
             backtests, COMPLEXITY, ENSEMBLE, Policy(), bootstrap, multiple
         )
+        reason += left_out
     else:
         model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
     model.served_by_[horizon] = name

@@ -50,6 +50,8 @@ class Candidate:
         Neither TreeSHAP nor its own form takes it apart: trees stand in for it (``surrogate``).
     is_part
         Fitted with the ensemble, whose part it is, and compared as such.
+    knows_season
+        What it says carries the season of the window ahead.
     space
         By parameter, the values that a search chooses from: of ``FitOptions``, or an argument of
         ``make``. Empty where there is nothing to search.
@@ -65,6 +67,7 @@ class Candidate:
     reads_days: bool = False
     is_opaque: bool = False
     is_part: bool = False
+    knows_season: bool = False
     space: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def build(
@@ -150,16 +153,23 @@ CANDIDATES: tuple[Candidate, ...] = (
         "pareto_nbd", _history("pareto_nbd", False), 5, HistoryModel.from_files, is_label_free=True
     ),
     Candidate("btyd", None, 5, is_part=True),
-    Candidate("btyd_seasonal", None, 6, is_part=True),
+    Candidate("btyd_seasonal", None, 6, is_part=True, knows_season=True),
     Candidate("linear", lambda o: LinearModel(), 6, LinearModel.from_files),
     Candidate("elastic_net", lambda o: LinearModel(0.5), 7, LinearModel.from_files),
     Candidate("decision_tree", _sampled("decision_tree", 20_000), 8),
     Candidate("random_forest", _sampled("random_forest", 10_000), 9, is_slow=True),
     Candidate("svm", _sampled("svm", 2_000), 10, is_slow=True, is_opaque=True),
     Candidate("mlp", _sampled("mlp", 10_000), 11, is_slow=True, is_opaque=True),
-    Candidate("hurdle", HurdleModel, 12, is_part=True, space=BOOSTING),
-    Candidate("tweedie", lambda o: BoostedMean(o, "tweedie"), 13, is_part=True, space=BOOSTING),
-    Candidate("poisson", OrdersTimesSpend, 14, is_part=True, space=BOOSTING),
+    Candidate("hurdle", HurdleModel, 12, is_part=True, knows_season=True, space=BOOSTING),
+    Candidate(
+        "tweedie",
+        lambda o: BoostedMean(o, "tweedie"),
+        13,
+        is_part=True,
+        knows_season=True,
+        space=BOOSTING,
+    ),
+    Candidate("poisson", OrdersTimesSpend, 14, is_part=True, knows_season=True, space=BOOSTING),
     Candidate("squared", _boosted("squared"), 15, is_slow=True, space=BOOSTING),
     Candidate("absolute", _boosted("absolute"), 15, is_slow=True, space=BOOSTING),
     Candidate(

@@ -344,6 +344,11 @@ class FittedHorizon:
         forecast = history.for_horizon(self.options.horizon_days).forecast(history_matrix(rows))
         return X.with_columns(forecast)
 
+    def level(self, cutoff: Cutoff) -> float:
+        """Return what the season makes of the values after a cutoff, as a log ratio."""
+        day = np.array([cutoff.day], dtype="datetime64[ns]")
+        return float(np.log(self.model_.value_factor(day)[0]))
+
     def to_files(self) -> Files:
         """Return the fitted model as named files."""
         document = {
