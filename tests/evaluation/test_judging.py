@@ -8,7 +8,7 @@ import pytest
 
 from clv_pipeline.evaluation.judging import judgeable
 
-BACKTESTS = {name: () for name in ("zero", "pareto_nbd", "btyd", "btyd_seasonal", "ensemble")}
+BACKTESTS = dict.fromkeys(("zero", "pareto_nbd", "btyd", "btyd_seasonal", "ensemble"), ())
 CHRISTMAS = math.log(1.5)
 
 
