@@ -188,7 +188,11 @@ def personal_columns() -> Suite:
 def customer_clv(run: Run) -> Suite:
     """Make the suite of the daily answer: one row per customer, of one run and one cutoff."""
     longest = max(run.settings.value.horizons)
-    spine = f"(SELECT count(*) FROM as_of.customer_spine WHERE cutoff_date = {_NEWEST})"
+    # An upgrade of the SQL empties the spine; an older day may then be scored before the newest is.
+    spine = f"""coalesce(
+        (SELECT nullif(count(*), 0) FROM as_of.customer_spine WHERE cutoff_date = {_NEWEST}),
+        (SELECT count(DISTINCT customer_id) FROM {_PREDICTIONS} WHERE cutoff_date = {_NEWEST})
+    )"""
     return Suite(
         table="clv.customer_clv",
         source=f"(SELECT * FROM {_CLV})",

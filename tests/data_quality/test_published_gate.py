@@ -130,6 +130,16 @@ def test_bad_publication_is_refused(
     find(report, Fault("published", (statements,), check_name, says))
 
 
+def test_an_upgrade_that_emptied_the_spine_stops_nobody_who_was_scored(
+    candidate: Path, shop: Settings, check: RunGate
+) -> None:
+    spoil(shop, "DELETE FROM as_of.customer_spine WHERE cutoff_date = '2024-05-31'")
+    assert check("published").is_passed
+    delete = f"DELETE FROM clv.customer_clv {_PUBLISHED_SEVEN}"
+    spoil(shop, named(delete, *victims()[0]), database=candidate)
+    find(check("published"), Fault("published", (delete,), "covers_spine", "-1 customers more"))
+
+
 def test_contract_of_dbt_is_held_against_the_publication(shop: Settings, check: RunGate) -> None:
     folder = shop.paths.dbt_project / "models" / "marts"
     folder.mkdir()
