@@ -10,14 +10,18 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from clv_pipeline.settings import Settings
 
 # Starting a process takes seconds; fewer customers are answered for sooner than that.
 LEAST_ROWS = 300_000
-_THREADS = "OMP_NUM_THREADS"
+# The second one binds those, too, that ask for a number of threads themselves.
+_THREADS = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -25,11 +29,18 @@ Make = Callable[[], Callable[[Any], Any]]
 _work: Callable[[Any], Any] | None = None
 
 
-def count_workers(settings: Settings, rows: int) -> int:
-    """Return how many processes share so many customers."""
-    if rows < LEAST_ROWS:
+def count_workers(settings: Settings, rows: int, least: int = LEAST_ROWS) -> int:
+    """Return how many processes share so many customers; one does where there are too few."""
+    if rows < least:
         return 1
     return settings.engine.threads or os.cpu_count() or 1
+
+
+@contextmanager
+def with_one_thread() -> Iterator[None]:
+    """Let linear algebra use one thread: more of them sum in another order, to other last bits."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def map_batches(
@@ -50,23 +61,39 @@ def map_batches(
         yield from map(make(), tasks)
         return
     waiting: deque[Future[Answer]] = deque()
-    threads = os.environ.get(_THREADS)
-    # Each has a core of its own: what runs threads of its own must not take the others'.
-    os.environ[_THREADS] = "1"
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, _prepare, (make,)) as pool:
-            for task in tasks:
-                waiting.append(pool.submit(_answer, task))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    with open_pool(make, workers) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(_answer, task))
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def open_pool(make: Make, workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Open processes for ``answer_all``, each with a function that ``make`` makes there."""
+    kept = {name: os.environ.get(name) for name in _THREADS}
+    # Each has a core of its own: what runs threads of its own must not take the others'.
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _prepare, (make,))
+    try:
+        yield pool
     finally:
-        if threads is None:
-            os.environ.pop(_THREADS, None)
-        else:
-            os.environ[_THREADS] = threads
+        pool.shutdown(cancel_futures=True)
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def answer_all(pool: ProcessPoolExecutor, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
+    """Let processes answer for tasks, of whatever length; each as soon as it is done."""
+    asked = {pool.submit(_answer, task): task for task in tasks}
+    for done in as_completed(asked):
+        yield asked[done], done.result()
 
 
 def _prepare(make: Make) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,41 +11,39 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clv_pipeline.engines.counting import HistoryCounts
+from clv_pipeline.evaluation.ahead import (
+    Ahead,
+    FoldTask,
+    count_processes,
+    fit_ahead,
+    list_folds,
+)
 from clv_pipeline.evaluation.backtest import (
     FoldResult,
     Forecasts,
-    compared_candidates,
     measure_folds,
     run_fold,
 )
 from clv_pipeline.evaluation.calibration import calibrate_folds
 from clv_pipeline.evaluation.champion import compare_with_champion
-from clv_pipeline.evaluation.comparing import PairedBootstrap, Policy, tabulate_comparisons
+from clv_pipeline.evaluation.comparing import Policy
 from clv_pipeline.evaluation.describing import (
     describe_horizon,
     newest_figures,
     tabulate_figures,
 )
 from clv_pipeline.evaluation.effects import join_effects
-from clv_pipeline.evaluation.gate import Decision, choose_serving, decide
-from clv_pipeline.evaluation.judging import expected_levels, judgeable
+from clv_pipeline.evaluation.gate import Decision, decide
 from clv_pipeline.evaluation.keeping import dump_fold, load_fold
 from clv_pipeline.evaluation.money import CostMatrix
+from clv_pipeline.evaluation.settling import settle
 from clv_pipeline.models import store
 from clv_pipeline.models.base import FitOptions
-from clv_pipeline.models.candidates import (
-    CANDIDATES,
-    COMPLEXITY,
-    ENSEMBLE,
-    PARTS,
-    SIMPLE_PARTS,
-    find_candidate,
-)
 from clv_pipeline.models.clusters import BehaviourClusters
-from clv_pipeline.models.clv import BRIDGE, HISTORY_ONLY, RATE_ONLY, CLVModel
-from clv_pipeline.models.fold import FittedHorizon, Workbench
+from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.fold import Workbench
 from clv_pipeline.models.histories import Histories, history_matrix
-from clv_pipeline.models.learnable import NotTrainableError
+from clv_pipeline.models.learnable import NotTrainableError, TrainingRefused
 from clv_pipeline.models.manifest import (
     describe_recipe,
     hash_panel,
@@ -54,6 +52,7 @@ from clv_pipeline.models.manifest import (
 )
 from clv_pipeline.models.panel import Panel, PanelError
 from clv_pipeline.models.scratch import Scratch
+from clv_pipeline.parallel import with_one_thread
 from clv_pipeline.planning import HorizonPlan, learned_horizons, plan_horizon
 from clv_pipeline.progress import FitCounter
 from clv_pipeline.settings import Settings
@@ -64,12 +63,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 MIN_CUSTOMERS = 50
-# The gate's measures, and the AUC beside them.
-COMPARISON_POLICY = Policy(measures=(*Policy().measures, "auc"))
-
-
-class TrainingRefused(RuntimeError):  # noqa: N818 - the name says what happened, not a fault
-    """Nothing trustworthy can be learned from these data; the champion stays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +115,7 @@ class TrainingResult:
     folds: tuple[FoldResult, ...] = field(default=())
 
 
+@with_one_thread()
 def train_challenger(
     settings: Settings,
     features: tuple[Feature, ...],
@@ -180,17 +174,26 @@ def train_challenger(
     asked.append(settings.engine.name)
     kept = Scratch(scratch, [str(as_of), data_hash, *asked, library_versions()])
     count = _count_fits(settings, plans, progress)
+    ahead = Ahead()
+    if count_processes(settings, panel, kept) > 1:
+        ahead = fit_ahead(settings, panel, as_of, histories, kept, plans, count)
     for horizon, plan in plans.items():
         options = FitOptions.from_settings(settings, horizon)
         bench = Workbench(panel, options, histories, kept, settings)
-        found = _run_folds(settings, bench, plan, notes, count)
+        found = _run_folds(settings, bench, plan, notes, count, ahead.folds)
         results += found
-        bootstrap = PairedBootstrap(COMPARISON_POLICY)
-        name, reason = _fit_horizon(model, bench, plan, found, as_of, refusals, bootstrap)
-        count(f"the model of {horizon} days")
-        served += [result.forecasts(name) for result in found]
-        compared.append(tabulate_comparisons(_backtests(found), name, bootstrap))
-        horizons[str(horizon)] = describe_horizon(model, plan, horizon, name, reason, found)
+        one = ahead.settled.get(horizon)
+        if one is None:
+            one = settle(model, bench, plan, found, as_of)
+            count(f"the model of {horizon} days")
+        else:
+            model.take(one.model)
+        refusals += one.refusals
+        served += [result.forecasts(one.serves) for result in found]
+        compared.append(one.compared)
+        horizons[str(horizon)] = describe_horizon(
+            model, plan, horizon, one.serves, one.reason, found
+        )
     if not model.fitted_ and refusals:
         raise TrainingRefused("Training refused: " + " ".join(refusals))
     if not model.fitted_ and model.history_ is None:
@@ -232,42 +235,46 @@ def train_challenger(
 def _count_fits(
     settings: Settings, plans: Mapping[int, HorizonPlan], progress: Progress | None
 ) -> FitCounter:
-    total = 0
-    for horizon, plan in plans.items():
-        options = FitOptions.from_settings(settings, horizon)
-        total += 1
-        for j in range(len(plan.folds)):
-            total += 1 + len(compared_candidates(options, with_slow=_asks_slow(settings, j)))
+    folds = [task for plan in plans.values() for task in list_folds(settings, plan)]
+    total = len(plans) + sum(task.count_fits(settings) for task in folds)
     return FitCounter(total, progress or (lambda text, share: None))
 
 
-def _asks_slow(settings: Settings, place: int) -> bool:
-    """Whether slow candidates take part in a fold; the newest fold is the first."""
-    return place == 0 or settings.model.candidates == "full"
-
-
 def _run_folds(
-    settings: Settings, bench: Workbench, plan: HorizonPlan, notes: list[str], count: FitCounter
+    settings: Settings,
+    bench: Workbench,
+    plan: HorizonPlan,
+    notes: list[str],
+    count: FitCounter,
+    ahead: Collection[FoldTask],
 ) -> list[FoldResult]:
     """Backtest one horizon, newest fold first; folds that were kept are not run again."""
     found: list[FoldResult] = []
-    horizon = bench.options.horizon_days
-    for j, (fold, blend) in enumerate(reversed(plan.folds)):
-        with_slow = _asks_slow(settings, j)
-        fits = 1 + len(compared_candidates(bench.options, with_slow=with_slow))
-        name = f"fold_{horizon}_{fold.evaluation}"
-        files = bench.scratch.find(name)
+    for task in list_folds(settings, plan):
+        fold, fits = task.fold, task.count_fits(settings)
+        files = bench.scratch.find(task.name)
         if files is not None:
             found.append(load_fold(fold, files))
-            count.skip(fits)
+            count.skip(0 if task in ahead else fits)
             continue
+        # What could not be run ahead was taken off already.
+        count.skip(-fits if task in ahead else 0)
         done = count.done
         try:
-            earlier = plan.earlier(fold.training[-1])
-            found.append(run_fold(bench, fold, blend, earlier, with_slow=with_slow, count=count))
-            bench.scratch.keep(name, dump_fold(found[-1]))
+            found.append(
+                run_fold(
+                    bench,
+                    fold,
+                    task.blend,
+                    task.earlier,
+                    with_slow=task.with_slow,
+                    count=count,
+                )
+            )
+            bench.scratch.keep(task.name, dump_fold(found[-1]))
         except (NotTrainableError, PanelError) as error:
-            notes.append(f"No backtest of {horizon} days at {fold.evaluation}: {error}")
+            days = fold.horizon_days
+            notes.append(f"No backtest of {days} days at {fold.evaluation}: {error}")
         count.skip(fits - (count.done - done))
     return found
 
@@ -302,81 +309,6 @@ def _check_customers(panel: Panel, as_of: Cutoff) -> None:
             f"Training refused: {buyers} customers have ordered by {as_of}; "
             f"at least {MIN_CUSTOMERS} are needed."
         )
-
-
-def _fit_horizon(
-    model: CLVModel,
-    bench: Workbench,
-    plan: HorizonPlan,
-    found: Sequence[FoldResult],
-    as_of: Cutoff,
-    refusals: list[str],
-    bootstrap: PairedBootstrap,
-) -> tuple[str, str]:
-    """Fit one horizon into the model; return what serves it and why."""
-    panel, horizon = bench.panel, bench.options.horizon_days
-    free = HISTORY_ONLY if model.history_ is not None else RATE_ONLY
-    model.served_by_[horizon] = free
-    tested = [h for h, (level, _) in model.confidence_.items() if level == "high"]
-    if not found and tested and model.history_ is not None:
-        model.bridged_[horizon] = max(tested)
-        reason = (
-            f"{horizon} days could not be tested on past data, so what was learned over "
-            f"{max(tested)} days is extended as buy-till-you-die says."
-        )
-        model.served_by_[horizon] = BRIDGE
-        model.confidence_[horizon] = ("low", reason)
-        return BRIDGE, reason
-    if not plan.training:
-        reason = f"No label over {horizon} days has matured, so {free} serves."
-        model.confidence_[horizon] = ("low", reason)
-        return free, reason
-    fitted = FittedHorizon(bench.options)
-    try:
-        fitted.fit(bench, plan.training, plan.blend, plan.earlier(plan.training[-1]))
-    except NotTrainableError as error:
-        refusals.append(str(error))
-        reason = f"{error} So {free} serves."
-        model.confidence_[horizon] = ("low", reason)
-        return free, reason
-    if fitted.uses_history_ and model.history_ is None:
-        why = bench.histories.failures.get(as_of)
-        raise TrainingRefused(f"Training refused: no purchase history at {as_of}: {why}")
-    model.fitted_[horizon] = fitted
-    name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
-    if found:
-        model.confidence_[horizon] = ("high", "trained and backtested on matured cutoffs")
-        servable = [c.name for c in CANDIDATES if c.load is not None] + [*SIMPLE_PARTS, ENSEMBLE]
-        backtests: Mapping[str, Sequence[Forecasts]] = {
-            n: b for n, b in _backtests(found).items() if n in servable and len(b) == len(found)
-        }
-        backtests, left_out = judgeable(backtests, expected_levels(found), fitted.level(as_of))
-        multiple = bench.options.giant_multiple
-        name, reason = choose_serving(
-            backtests, COMPLEXITY, ENSEMBLE, Policy(), bootstrap, multiple
-        )
-        reason += left_out
-    else:
-        model.confidence_[horizon] = ("medium", "trained, but no past cutoff could be held out")
-    model.served_by_[horizon] = name
-    if name in PARTS:
-        fitted.model_.serve(name)
-    elif name != ENSEMBLE:
-        candidate = find_candidate(name)
-        rows, y = panel.matrix(horizon, plan.training)
-        if candidate.is_label_free:
-            rows = panel.features_at(as_of)
-            source = fitted.matrix(rows, model.history_)
-        else:
-            source = bench.matrix(rows, bench.experts(plan.training))
-        model.simpler_[horizon] = candidate.build(bench.options).fit(source, y)
-    return name, reason
-
-
-def _backtests(found: Sequence[FoldResult]) -> dict[str, list[Forecasts]]:
-    """Return each model's answers, newest cutoff first; slow ones were not asked everywhere."""
-    names = dict.fromkeys(name for result in found for name in result.value)
-    return {n: [r.forecasts(n) for r in found if n in r.value] for n in names}
 
 
 def _fit_clusters(model: CLVModel, panel: Panel, as_of: Cutoff, settings: Settings) -> None:

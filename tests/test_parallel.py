@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
-from clv_pipeline.parallel import LEAST_ROWS, count_workers, map_batches
+from clv_pipeline.parallel import LEAST_ROWS, answer_all, count_workers, map_batches, open_pool
 from clv_pipeline.settings import Settings
 
 
@@ -28,3 +29,19 @@ def test_few_customers_need_no_processes(settings: Settings) -> None:
     assert count_workers(settings, LEAST_ROWS - 1) == 1
     engine = settings.engine.model_copy(update={"threads": 3})
     assert count_workers(settings.model_copy(update={"engine": engine}), LEAST_ROWS) == 3
+
+
+def make_getter():
+    return os.environ.get
+
+
+def test_tasks_of_any_length_are_answered_with_one_thread_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+    with open_pool(make_getter, 2) as pool:
+        answers = dict(answer_all(pool, ["OMP_NUM_THREADS", "OMP_THREAD_LIMIT"]))
+    assert answers == {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OMP_THREAD_LIMIT" not in os.environ

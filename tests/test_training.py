@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 
 from clv_pipeline import training
+from clv_pipeline.evaluation import ahead
 from clv_pipeline.evaluation.backtest import LEADERBOARD_MEASURES
+from clv_pipeline.evaluation.settling import settle
 from clv_pipeline.models import store
+from clv_pipeline.models.learnable import TrainingRefused
 from clv_pipeline.models.panel import Panel
 from clv_pipeline.planning import plan_horizon, required_cutoffs
 from clv_pipeline.scoring import ScoringError, score_customers
 from clv_pipeline.settings import build_settings
-from clv_pipeline.training import TrainingRefused, decide_challenger, train_challenger
+from clv_pipeline.training import decide_challenger, train_challenger
 from tests.models.panels import small_cdnow
 from tests.training_panels import AS_OF, FIRST_DAY, SECTIONS, make, panel_for, save
 
@@ -90,6 +93,37 @@ def test_a_training_that_was_interrupted_goes_on_with_its_fits(trained, tmp_path
         pd.testing.assert_frame_equal(getattr(found, name), getattr(result, name))
     assert not scratch.exists()
     assert told[-1].split(", ")[-1].endswith("left") and " of " in told[-1]
+
+
+def test_two_processes_learn_the_same(trained, tmp_path, monkeypatch):
+    settings, panel, result, _ = trained
+    monkeypatch.setattr(ahead, "LEAST_ROWS", 0)
+    engine = settings.engine.model_copy(update={"threads": 2})
+    settings = settings.model_copy(update={"engine": engine})
+    monkeypatch.setattr(training, "run_fold", None)  # nothing is left for this process
+    monkeypatch.setattr(training, "settle", only_untested)
+    told = []
+    found = train_challenger(
+        settings,
+        panel.columns,
+        panel,
+        AS_OF,
+        "run-1",
+        lambda text, share: told.append((text, share)),
+        scratch=tmp_path / "scratch",
+    )
+    assert found.manifest == result.manifest
+    assert found.model.to_files() == result.model.to_files()
+    for name in ("leaderboard", "backtest_metrics", "calibration", "comparisons", "effects"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(result, name))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert not list(settings.paths.spill.rglob("panel_*"))
+
+
+def only_untested(model, bench, plan, found, as_of):
+    assert not found
+    return settle(model, bench, plan, found, as_of)
 
 
 def test_labels_past_the_cutoff_change_nothing(trained):

@@ -76,6 +76,14 @@ class CLVModel:
         self.confidence_: dict[int, tuple[str, str]] = {}
         self.clusters_: BehaviourClusters | None = None
 
+    def take(self, other: CLVModel) -> None:
+        """Take over the horizons that were fitted into another model."""
+        self.fitted_ |= other.fitted_
+        self.served_by_ |= other.served_by_
+        self.bridged_ |= other.bridged_
+        self.simpler_ |= other.simpler_
+        self.confidence_ |= other.confidence_
+
     @property
     def columns(self) -> frozenset[str]:
         """The features that any of the horizons' models reads."""

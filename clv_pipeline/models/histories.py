@@ -21,6 +21,23 @@ from clv_pipeline.timeline import Cutoff
 SUMMED_UP = tuple(dict.fromkeys((*HISTORY, *BEHAVIOUR)))
 
 
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A fit that was tried.
+
+    Attributes
+    ----------
+    model
+        None where it failed.
+    failure, caution
+        Why it failed; why it is not to be believed in every respect.
+    """
+
+    model: HistoryModel | None
+    failure: str | None = None
+    caution: str | None = None
+
+
 @dataclass(eq=False)
 class Histories:
     """One buy-till-you-die fit per cutoff, of what was known then; made when first asked for.
@@ -44,7 +61,7 @@ class Histories:
     counts: Mapping[Cutoff, HistoryCounts] = field(default_factory=dict)
     failures: dict[Cutoff, str] = field(default_factory=dict)
     cautions: dict[Cutoff, str] = field(default_factory=dict)
-    _models: dict[Cutoff, HistoryModel | None] = field(default_factory=dict)
+    _attempts: dict[Cutoff, Attempt] = field(default_factory=dict)
     # Of whole cutoffs over one horizon, what was asked and said: every fit asks for the same.
     _said: dict[Cutoff, tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]] = field(
         default_factory=dict
@@ -53,17 +70,29 @@ class Histories:
 
     def at(self, cutoff: Cutoff) -> HistoryModel | None:
         """Return the model of a cutoff, or None where it can't be fitted."""
-        if cutoff not in self._models:
+        return self.attempt(cutoff).model
+
+    def attempt(self, cutoff: Cutoff) -> Attempt:
+        """Return the fit of a cutoff, with what is to be said of it."""
+        if cutoff not in self._attempts:
             try:
                 model = self._fit(cutoff)
-                self._models[cutoff] = model
-                caution = model.caution()
-                if caution is not None:
-                    self.cautions[cutoff] = caution
+                self.take(cutoff, Attempt(model, caution=model.caution()))
             except (FitError, PanelError, ValueError) as error:
-                self.failures[cutoff] = str(error)
-                self._models[cutoff] = None
-        return self._models[cutoff]
+                self.take(cutoff, Attempt(None, str(error)))
+        return self._attempts[cutoff]
+
+    def take(self, cutoff: Cutoff, attempt: Attempt) -> None:
+        """Take over the fit of a cutoff that was tried elsewhere."""
+        self._attempts[cutoff] = attempt
+        if attempt.failure is not None:
+            self.failures[cutoff] = attempt.failure
+        if attempt.caution is not None:
+            self.cautions[cutoff] = attempt.caution
+
+    def known(self) -> dict[Cutoff, Attempt]:
+        """Return the fits that were tried."""
+        return dict(self._attempts)
 
     def _fit(self, cutoff: Cutoff) -> HistoryModel:
         model = HistoryModel(1, seed=self.seed)

@@ -8,6 +8,10 @@ from clv_pipeline.models.panel import Target
 MIN_OF_EACH_CLASS = 20
 
 
+class TrainingRefused(RuntimeError):  # noqa: N818 - the name says what happened, not a fault
+    """Nothing trustworthy can be learned from these data; the champion stays."""
+
+
 class NotTrainableError(ValueError):
     """Labels that no model can learn from; the message says why."""
 

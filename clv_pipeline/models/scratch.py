@@ -36,6 +36,11 @@ class Scratch:
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept."""
+        return self._folder is not None
+
     def find(self, name: str) -> Files | None:
         """Return the files of a name; None where they were not kept."""
         path = self._path(name)

@@ -303,7 +303,10 @@ class EngineSettings(Section):
         "GiB; unset, nine tenths of what is free.",
     )
     threads: int = Field(
-        default=0, ge=0, description="Threads of DuckDB; 0: as many as there are cores."
+        default=0,
+        ge=0,
+        description="Threads of DuckDB, and processes that share large trainings and scorings; "
+        "0: as many as there are cores.",
     )
     spark_master: str = Field(
         default="local[*]",
