@@ -16,6 +16,7 @@ from clv_pipeline.dbt_yaml import (
     read_documents,
     sources_document,
 )
+from clv_pipeline.drawing import NOBODY_DRAWN, Draw
 from clv_pipeline.engines.building import DUCKDB, SPARK
 from clv_pipeline.settings import InputSettings, Settings
 from clv_pipeline.spilling import spill_limit
@@ -25,7 +26,13 @@ from clv_pipeline.warehouse import duckdb_config, write_atomically
 _HASH_FILE = ".content"
 # What differs from run to run. No model's name, config or reference depends on it, only its SQL.
 _PARSE_DAY = "2000-01-01"
-_RUN_VARIABLES = {"cutoffs": [_PARSE_DAY], "data_through": _PARSE_DAY, "run_id": "parse"}
+_RUN_VARIABLES = {
+    "cutoffs": [_PARSE_DAY],
+    "data_through": _PARSE_DAY,
+    "drawn_cutoffs": [],
+    "drawn_halvings": 0,
+    "run_id": "parse",
+}
 
 
 def packaged_dbt_project() -> Path:
@@ -63,7 +70,11 @@ def install_dbt_project(settings: Settings) -> Path:
 
 
 def dbt_variables(
-    settings: Settings, cutoffs: Sequence[Cutoff], data_through: Cutoff, run_id: str
+    settings: Settings,
+    cutoffs: Sequence[Cutoff],
+    data_through: Cutoff,
+    run_id: str,
+    draw: Draw = NOBODY_DRAWN,
 ) -> dict[str, Any]:
     """Return the variables of one dbt run.
 
@@ -77,6 +88,8 @@ def dbt_variables(
         The last complete day: labels end there, and hold what was known by its end.
     run_id
         Name of the run.
+    draw
+        Which of the cutoffs hold a share of the customers; all of them hold everybody unless said.
 
     Raises
     ------
@@ -97,6 +110,8 @@ def dbt_variables(
         "data_through": str(data_through),
         "horizons": list(settings.value.horizons),
         "auxiliary_horizons": list(settings.value.auxiliary_horizons),
+        "drawn_cutoffs": sorted(str(cutoff) for cutoff in draw.cutoffs),
+        "drawn_halvings": draw.halvings,
         "run_id": run_id,
     }
 

@@ -26,8 +26,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "as_of": ("as_of",),
     "features": ("features",),
 }
-# These differ from run to run without changing a row; cutoffs are looked at one by one.
-_IMMATERIAL = {"run_id", "cutoffs"}
+# These differ from run to run without changing a row; cutoffs and their draws are looked at one by
+# one.
+_IMMATERIAL = {"run_id", "cutoffs", "drawn_cutoffs", "drawn_halvings"}
 # Only what is derived for a cutoff depends on these.
 _OF_CUTOFFS = {"data_through", "horizons", "auxiliary_horizons"}
 # What Python writes beside the landed rows.
@@ -160,7 +161,11 @@ def _fingerprint(
     keys = {cutoff: "" if before == "staging" else cutoff for cutoff in variables["cutoffs"]}
     if not built.keys() >= set(keys.values()):
         return {}
-    return {cutoff: _hash(step, material, cutoff, built[key]) for cutoff, key in keys.items()}
+    drawn = {cutoff: variables["drawn_halvings"] for cutoff in variables["drawn_cutoffs"]}
+    return {
+        cutoff: _hash(step, material, cutoff, drawn.get(cutoff, 0), built[key])
+        for cutoff, key in keys.items()
+    }
 
 
 def _describe_sources(connection: duckdb.DuckDBPyConnection) -> list[Any]:

@@ -9,7 +9,8 @@ time zone. What may be used of the snapshots follows:
 
 The newest snapshot that may be used answers, unless it is older than ``max_age``. It answers for
 all customers alike: one whom it does not hold (not known yet, or merged into another account) has
-nulls, even where an older snapshot held that id.
+nulls, even where an older snapshot held that id. Cutoffs that hold a drawn share of the customers
+(`clv_pipeline.drawing`) are no snapshots.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from clv_pipeline.drawing import whole_days
 from clv_pipeline.features.registry import Feature
 from clv_pipeline.features.services import FeatureService, find_service, load_services
 from clv_pipeline.settings import Settings
@@ -136,7 +138,8 @@ class FeatureStore:
             columns = _register(connection, spine, self.settings.project.time_zone)
             _check_columns(columns, chosen.features)
             query = _retrieval(columns, chosen.features, age)
-            found: pa.Table = connection.sql(query).to_arrow_table()
+            days = _snapshot_dates(connection)
+            found: pa.Table = connection.sql(query, params=[days]).to_arrow_table()
         return found
 
     def build_snapshots(self, days: Iterable[date]) -> list[date]:
@@ -185,10 +188,7 @@ def _days(age: timedelta | int) -> int:
 
 
 def _snapshot_dates(connection: duckdb.DuckDBPyConnection) -> list[date]:
-    if not has_table(connection, *SNAPSHOTS.split(".")):
-        return []
-    rows = connection.execute(f"SELECT DISTINCT cutoff_date FROM {SNAPSHOTS} ORDER BY 1").fetchall()
-    return [row[0] for row in rows]
+    return whole_days(connection, SNAPSHOTS)
 
 
 def _check_snapshots(connection: duckdb.DuckDBPyConnection) -> None:
@@ -263,7 +263,7 @@ def _retrieval(columns: list[str], features: tuple[Feature, ...], max_age: int) 
     wanted = ", ".join(f"snapshots.{quote_identifier(f.name)}" for f in features)
     return f"""
     WITH days AS (
-        SELECT DISTINCT cutoff_date FROM {SNAPSHOTS}
+        SELECT unnest(?::DATE[]) AS cutoff_date
     ),
     asked AS (
         SELECT _asked.*, CASE WHEN _day - cutoff_date <= {max_age} THEN cutoff_date END AS _snapshot

@@ -11,6 +11,7 @@ from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from pydantic import Field
 
 from clv_pipeline import dbt_project, reuse, transform
+from clv_pipeline.drawing import NOBODY_DRAWN, plan_draw, share_of
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
 from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
@@ -198,6 +199,14 @@ def run_step(
         note_counts(project.settings, project.record)
     cutoff = run_cutoff(context)
     cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
+    # What is not built by cutoff knows no draw, and its tables are there before one is planned.
+    by_cutoff = step in ("as_of", "features")
+    draw = plan_draw(project.settings, cutoffs, cutoff) if by_cutoff else NOBODY_DRAWN
+    if draw.cutoffs:
+        context.log.info(
+            f"{len(draw.cutoffs)} cutoffs that are only learned from hold "
+            f"{share_of(draw.halvings):.3g} of the customers."
+        )
     select, whole = _select(context, step), None if context.is_subset else step
     return build_models(
         project.settings,
@@ -207,6 +216,7 @@ def run_step(
         context.run.run_id,
         whole,
         context.log.info,
+        draw,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clv_pipeline import dbt_process, dbt_project, reuse, transform
+from clv_pipeline.drawing import NOBODY_DRAWN, Draw
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import open_warehouse, read_frame, read_row
@@ -112,6 +113,7 @@ def build_models(
     run_id: str,
     step: str | None = None,
     tell: Callable[[str], object] | None = None,
+    draw: Draw = NOBODY_DRAWN,
 ) -> DbtReport:
     """Build models with their tests.
 
@@ -128,10 +130,12 @@ def build_models(
         something that decides its rows has changed.
     tell
         Told a sentence on how far it has come, where that takes long.
+    draw
+        Which of the cutoffs hold a share of the customers.
     """
     arguments = ["build", "--select", *select]
     built_by = None
-    variables = dbt_project.dbt_variables(settings, cutoffs, data_through, run_id)
+    variables = dbt_project.dbt_variables(settings, cutoffs, data_through, run_id, draw)
     error = None
     try:
         if step in reuse.STEPS:

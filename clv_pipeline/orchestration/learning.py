@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
 
+from clv_pipeline.drawing import IS_DRAWN, ceiling_of, panel_halvings, share_of
 from clv_pipeline.orchestration.partitions import data_days
 from clv_pipeline.settings import ModelSettings, Settings
 from clv_pipeline.timeline import Cutoff
@@ -212,11 +212,10 @@ def read_panel(
     with open_warehouse(settings, read_only=True) as connection:
         if not has_table(connection, "features", "customer_features"):
             raise LearningError("There are no features yet: run the job 'training'.")
-        # A hash of the id is as good as a draw, and takes the same customers at each cutoff.
-        share = sampled_share(connection, days, settings.model.max_panel_rows)
-        drawn = "md5_number_lower(customer_id) % 1000000 < ?"
-        where = f"WHERE list_contains(?, cutoff_date) AND {drawn}"
-        asked = [days, round(1_000_000 * share)]
+        where, asked = "WHERE list_contains(?, cutoff_date)", [days]
+        halvings = panel_halvings(connection, settings, days)
+        if halvings:
+            where, asked = f"{where} AND {IS_DRAWN}", [days, ceiling_of(halvings)]
         features = read_features(connection, where, asked, _read_names(settings, columns))
         labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", asked)
     missing = set(days) - set(features["cutoff_date"].dt.date)
@@ -228,21 +227,13 @@ def read_panel(
     return features, labels
 
 
-def sampled_share(connection: duckdb.DuckDBPyConnection, days: Sequence[date], most: int) -> float:
-    """Return the share of customers that a panel of so many rows may hold, 1 for all of them."""
-    query = "SELECT count(*) FROM features.customer_features WHERE list_contains(?, cutoff_date)"
-    (rows,) = read_row(connection, query, [list(days)])
-    return min(1.0, most / rows) if rows else 1.0
-
-
 def _describe_sample(settings: Settings, cutoffs: Sequence[Cutoff]) -> list[str]:
     with open_warehouse(settings, read_only=True) as connection:
-        days = [cutoff.day for cutoff in cutoffs]
-        share = sampled_share(connection, days, settings.model.max_panel_rows)
-    if share >= 1:
+        halvings = panel_halvings(connection, settings, [cutoff.day for cutoff in cutoffs])
+    if not halvings:
         return []
     return [
-        f"Learned from {share:.1%} of the customers, drawn by their ids alike: with all of them "
+        f"Learned from {share_of(halvings):.3%} of the customers, drawn by their ids alike: with all of them "
         f"the cutoffs hold more than {settings.model.max_panel_rows:,} rows."
     ]
 

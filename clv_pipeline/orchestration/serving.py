@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from clv_pipeline.drawing import held_share
 from clv_pipeline.orchestration import ledger
 from clv_pipeline.parallel import count_workers
 from clv_pipeline.progress import Counter
@@ -101,12 +102,18 @@ def score(
     Raises
     ------
     ServingError
-        If there are no features as of the cutoff.
+        If there are no features as of the cutoff, or not of every customer.
     """
     from clv_pipeline.models import store
     from clv_pipeline.scoring import FEATURES, PREDICTIONS, score_in_batches, score_on_spark
 
     count = _count_rows(settings, FEATURES, cutoff)
+    with open_warehouse(settings, read_only=True) as connection:
+        if (share := held_share(connection, [cutoff.day])) < 1:
+            raise ServingError(
+                f"As of {cutoff} there are features of {share:.3%} of the customers alone, to learn "
+                "from: run the job daily_scoring, which builds them for everybody."
+            )
     note: str | None
     try:
         model, manifest, note = store.load_serving(settings.paths.models)

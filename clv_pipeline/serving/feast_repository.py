@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clv_pipeline.drawing import whole_days
 from clv_pipeline.features.registry import Feature, load_features
 from clv_pipeline.features.services import FeatureService, load_services
 from clv_pipeline.features.store import SNAPSHOTS, RetrievalError
@@ -188,11 +189,14 @@ def _export_snapshots(settings: Settings, features: Sequence[Feature], path: Pat
             raise RetrievalError("There are no features yet: run `clv run` first.")
         # The moment at which the snapshot's day was over, in the business time zone.
         over = f"timezone({zone}, (cutoff_date + 1)::TIMESTAMP)"
+        days = whole_days(connection, SNAPSHOTS)
+        listed = ", ".join(quote_literal(str(day)) for day in days)
+        whole = f"WHERE list_contains([{listed}]::DATE[], cutoff_date) "
         connection.execute(
-            f"COPY (SELECT customer_id, {over} AS {TIMESTAMP}, {columns} FROM {SNAPSHOTS} "
+            f"COPY (SELECT customer_id, {over} AS {TIMESTAMP}, {columns} FROM {SNAPSHOTS} {whole}"
             f"ORDER BY cutoff_date, customer_id) TO {quote_literal(str(temporary))} "
             "(FORMAT parquet)"
         )
-        (rows,) = read_row(connection, f"SELECT count(*) FROM {SNAPSHOTS}")
+        (rows,) = read_row(connection, f"SELECT count(*) FROM {SNAPSHOTS} {whole}")
     temporary.replace(path)
     return int(rows)

@@ -49,6 +49,13 @@ def customer_spine(run: Run) -> Suite:
                 "nobody is known at the cutoff",
                 minimum=1,
             ),
+            Rule(
+                "everybody",
+                "min(share_of_customers) FILTER (WHERE cutoff_date = $cutoff)",
+                "the cutoff holds a drawn share of {observed} of the customers, not everybody",
+                column="share_of_customers",
+                minimum=1,
+            ),
             one_row_per(source, ("customer_id", "cutoff_date"), "customer_id"),
             each_row("present", "customer_id <> ''", "have no customer_id", "customer_id"),
             each_row(
@@ -249,9 +256,14 @@ def totals_at_earlier_cutoffs(run: Run) -> Suite:
     """Make the suite of totals at cutoffs that train.
 
     They may have been built before rows arrived late in a source that doesn't say when it knew
-    them, so this warns.
+    them, so this warns. Those that hold a drawn share of the customers tie to nothing: their sums
+    are never those of the shop.
     """
-    newest = f"(({_LABELLED}) ORDER BY cutoff_date DESC LIMIT {MAX_TIED_CUTOFFS})"
+    whole = f"SELECT cutoff_date FROM {_SPINE} GROUP BY cutoff_date HAVING min(share_of_customers) = 1"
+    newest = (
+        f"({_LABELLED} AND cutoff_date IN ({whole}) "
+        f"ORDER BY cutoff_date DESC LIMIT {MAX_TIED_CUTOFFS})"
+    )
     return Suite(
         table=_HISTORY,
         source=_totals(newest),
@@ -260,12 +272,12 @@ def totals_at_earlier_cutoffs(run: Run) -> Suite:
                 "total_of_training_cutoffs_ties_to_staging",
                 "warn",
                 "the histories' total at a training cutoff",
-                "no cutoff carries labels",
+                "no cutoff that holds everybody carries labels",
             ),
         ),
         key="'cutoff ' || cutoff_date",
         is_key_personal=False,
-        needs=(_HISTORY, _STAGED, _LABELS),
+        needs=(_HISTORY, _STAGED, _LABELS, _SPINE),
         parameters=run.parameters,
     )
 

@@ -75,21 +75,40 @@
    one by one, so that each is a filter of a scan and rows keep the order by account in which the
    table lies: sums by customer are several times as fast in that order. Days of which something
    became known later, and those of accounts that may share a day, are summed; of all others there
-   is one row, as it is. #}
-{% macro known_days(model_name, counts, amounts=[], by=[], window_days=none) -%}
-    {%- set days = ref(model_name) -%}
+   is one row, as it is. Cutoffs that hold a drawn share read the days of the drawn alone, which are
+   picked out once, unless `of_all` asks for those of everybody. #}
+{% macro known_days(model_name, counts, amounts=[], by=[], window_days=none, of_all=false) -%}
+    {%- set drawn = [] if of_all else drawn_cutoffs() -%}
     {%- set merged = '(' ~ merged_accounts() ~ ')' -%}
     {%- set keys, held, sums = ['days.activity_date'], [], [] -%}
+    {%- set read = ['days.user_id', 'days.activity_date', 'days.known_date', 'days.is_known_late'] -%}
     {%- for name in by -%}
         {%- do keys.append('days.' ~ name) -%}
+        {%- do read.append('days.' ~ name) -%}
     {%- endfor -%}
     {%- for names, type in [(counts, 'integer'), (amounts, 'decimal(18, 4)')] -%}
         {%- for name in names -%}
             {%- do held.append('days.delta_' ~ name ~ ' as ' ~ name) -%}
             {%- do sums.append('cast(sum(days.delta_' ~ name ~ ') as ' ~ type ~ ') as ' ~ name) -%}
+            {%- do read.append('days.delta_' ~ name) -%}
         {%- endfor -%}
     {%- endfor -%}
+    {%- if drawn %}
+        with days_of_drawn as (
+            select {{ read | join(', ') }}
+            from {{ ref(model_name) }} as days
+            where
+                days.activity_date <= {{ literal_day(drawn | max) }}
+                {%- if window_days is not none %}
+                    and {{ in_window(
+                        'days.activity_date', literal_day(drawn | min), window_days
+                    ) }}
+                {%- endif %}
+                and days.user_id in ({{ drawn_accounts() }})
+        )
+    {%- endif -%}
     {%- for day in var('cutoffs') %}
+        {%- set days = 'days_of_drawn' if day in drawn else ref(model_name) -%}
         {%- set cutoff = literal_day(day) -%}
         {%- set seen = seen_at('days.activity_date', 'days.known_date', cutoff) -%}
         {%- if window_days is not none -%}
@@ -155,7 +174,8 @@
             and held.activity_date = ends.activity_date
 {%- endmacro %}
 
-{# Rows of a daily or staging table as they were known at each cutoff, each with its customer. #}
+{# Rows of a daily or staging table as they were known at each cutoff, each with its customer; at
+   cutoffs that hold a drawn share those of the drawn. #}
 {% macro seen_rows(model_name) -%}
     {%- for day in var('cutoffs') %}
         {%- set cutoff = literal_day(day) %}
@@ -165,7 +185,23 @@
             seen.*
         from {{ ref(model_name) }} as seen
         {{ join_owners('seen.user_id', cutoff) }}
+        where
+            {{ seen_at('seen.activity_date', 'seen.known_date', cutoff) }}
+            {%- if day in drawn_cutoffs() %}
+                and seen.user_id in ({{ drawn_accounts(cutoff) }})
+            {%- endif %}
+        {% if not loop.last %}union all{% endif %}
+    {%- endfor %}
+{%- endmacro %}
+
+{# The cutoffs at which the shop had any row of a daily or staging table, whoever's it was. #}
+{% macro cutoffs_that_saw(model_name) -%}
+    {%- for day in var('cutoffs') %}
+        {%- set cutoff = literal_day(day) %}
+        select {{ cutoff }} as cutoff_date
+        from {{ ref(model_name) }} as seen
         where {{ seen_at('seen.activity_date', 'seen.known_date', cutoff) }}
+        having count(*) > 0
         {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 {%- endmacro %}

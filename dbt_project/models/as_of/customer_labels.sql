@@ -24,6 +24,7 @@ spine as (
 
 -- Accounts belong to whom they belonged at the cutoff: later merges move no label.
 labelled as (
+    {%- for part in parts_of_draw() %}
     select
         windows.cutoff_date,
         windows.horizon_days,
@@ -32,7 +33,7 @@ labelled as (
         max(days.activity_date) as last_label_activity_date,
         sum(days.delta_value) as label_value,
         sum(days.delta_count_orders) as label_orders
-    from {{ ref('int_customer_days') }} as days
+    from {{ rows_of_part('int_customer_days', part) }} as days
     inner join windows
         on {{ labelled_by(
             'days.activity_date',
@@ -41,8 +42,11 @@ labelled as (
             'windows.horizon_days',
             data_through(),
         ) }}
+        and {{ is_of_part('windows.cutoff_date', part) }}
     {{ join_owners('days.user_id', 'windows.cutoff_date') }}
     group by 1, 2, 3
+    {% if not loop.last %}union all{% endif %}
+    {%- endfor %}
 )
 
 select

@@ -67,7 +67,11 @@ select
     coalesce(owners.customer_id, accounts.user_id) as customer_id,
     accounts.cutoff_date,
     min(accounts.first_known_date) as first_known_date,
-    min(accounts.signup_date) as signup_date
+    min(accounts.signup_date) as signup_date,
+    {{ held_share('accounts.cutoff_date') }} as share_of_customers
 from known_accounts as accounts
 {{ join_owners('accounts.user_id', 'accounts.cutoff_date') }}
+{% if drawn_cutoffs() -%}
+    where {{ is_held('coalesce(owners.customer_id, accounts.user_id)', 'accounts.cutoff_date') }}
+{%- endif %}
 group by 1, 2

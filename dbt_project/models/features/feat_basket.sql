@@ -53,13 +53,37 @@ kinds as (
     group by 1, 2, 3
 ),
 
+{% if drawn_cutoffs() -%}
+    -- Prices are those of everybody, whoever was drawn.
+    shop_kinds as (
+        select
+            cutoff_date,
+            customer_id,
+            coalesce(category, sku) as kind,
+            sum(count_lines) as count_lines,
+            sum(quantity) as quantity,
+            sum(revenue) as revenue
+        from (
+            {{ known_days(
+                'int_customer_day_items',
+                ['count_lines'],
+                ['quantity', 'revenue'],
+                by=['sku', 'category'],
+                window_days=days,
+                of_all=true,
+            ) }}
+        ) as items
+        group by 1, 2, 3
+    ),
+
+{% endif -%}
 -- What a piece of a kind costs in the shop.
 prices as (
     select
         cutoff_date,
         kind,
         cast(sum(revenue) as double) / nullif(cast(sum(quantity) as double), 0) as price
-    from kinds
+    from {{ 'shop_kinds' if drawn_cutoffs() else 'kinds' }}
     where kind is not null and count_lines > 0
     group by 1, 2
 ),

@@ -55,8 +55,8 @@ clicks as (
 observed as (
     select
         cutoffs.cutoff_date,
-        cutoffs.cutoff_date in (select contacts.cutoff_date from contacts) as has_exposures,
-        cutoffs.cutoff_date in (select clicks.cutoff_date from clicks) as has_events
+        cutoffs.cutoff_date in ({{ cutoffs_that_saw('stg_campaign_exposures') }}) as has_exposures,
+        cutoffs.cutoff_date in ({{ cutoffs_that_saw('int_event_days') }}) as has_events
     from ({{ cutoffs() }}) as cutoffs
 )
 

@@ -33,8 +33,7 @@ visits as (
 
 -- Nobody's events at a cutoff: the shop had none yet, and a zero would say more than is known.
 observed as (
-    select distinct cutoff_date
-    from visits
+    {{ cutoffs_that_saw('int_event_days') }}
 )
 
 select

@@ -14,6 +14,11 @@ versions as (
     inner join ({{ cutoffs() }}) as cutoffs
         on {{ holds_at('users.valid_from_date', 'users.valid_to_date', 'cutoffs.cutoff_date') }}
     {{ join_owners('users.user_id', 'cutoffs.cutoff_date') }}
+    {% if drawn_cutoffs() -%}
+        where
+            {{ is_of_part('cutoffs.cutoff_date', 'whole') }}
+            or users.user_id in ({{ drawn_accounts() }})
+    {%- endif %}
     qualify
         row_number() over (
             partition by cutoffs.cutoff_date, coalesce(owners.customer_id, users.user_id)

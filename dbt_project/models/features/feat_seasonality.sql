@@ -1,5 +1,7 @@
 {%- set before_holiday_days = 14 -%}
 
+-- Whose days are read of cutoffs that hold a drawn share: depends_on: {{ ref('customer_spine') }}
+
 -- noqa: disable=LT02
 with spine as (
     select

@@ -36,8 +36,7 @@ written as (
 
 -- Nobody's texts at a cutoff: the shop had none yet, and a zero would say more than is known.
 observed as (
-    select distinct cutoff_date
-    from written
+    {{ cutoffs_that_saw('stg_texts') }}
 )
 
 select
