@@ -163,4 +163,3 @@ def whole_days(connection: duckdb.DuckDBPyConnection, table: str) -> list[date]:
         """
     ).fetchall()
     return [row[0] for row in rows]
-

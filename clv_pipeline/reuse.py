@@ -161,7 +161,7 @@ def _fingerprint(
     keys = {cutoff: "" if before == "staging" else cutoff for cutoff in variables["cutoffs"]}
     if not built.keys() >= set(keys.values()):
         return {}
-    drawn = {cutoff: variables["drawn_halvings"] for cutoff in variables["drawn_cutoffs"]}
+    drawn = dict.fromkeys(variables["drawn_cutoffs"], variables["drawn_halvings"])
     return {
         cutoff: _hash(step, material, cutoff, drawn.get(cutoff, 0), built[key])
         for cutoff, key in keys.items()

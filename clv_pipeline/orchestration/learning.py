@@ -212,10 +212,12 @@ def read_panel(
     with open_warehouse(settings, read_only=True) as connection:
         if not has_table(connection, "features", "customer_features"):
             raise LearningError("There are no features yet: run the job 'training'.")
-        where, asked = "WHERE list_contains(?, cutoff_date)", [days]
+        where = "WHERE list_contains(?, cutoff_date)"
+        asked: list[Any] = [days]
         halvings = panel_halvings(connection, settings, days)
         if halvings:
-            where, asked = f"{where} AND {IS_DRAWN}", [days, ceiling_of(halvings)]
+            where = f"{where} AND {IS_DRAWN}"
+            asked.append(ceiling_of(halvings))
         features = read_features(connection, where, asked, _read_names(settings, columns))
         labels = read_frame(connection, f"SELECT * FROM as_of.customer_labels {where}", asked)
     missing = set(days) - set(features["cutoff_date"].dt.date)
@@ -233,8 +235,8 @@ def _describe_sample(settings: Settings, cutoffs: Sequence[Cutoff]) -> list[str]
     if not halvings:
         return []
     return [
-        f"Learned from {share_of(halvings):.3%} of the customers, drawn by their ids alike: with all of them "
-        f"the cutoffs hold more than {settings.model.max_panel_rows:,} rows."
+        f"Learned from {share_of(halvings):.3%} of the customers, drawn by their ids alike: with "
+        f"all of them the cutoffs hold more than {settings.model.max_panel_rows:,} rows."
     ]
 
 

@@ -111,8 +111,8 @@ def score(
     with open_warehouse(settings, read_only=True) as connection:
         if (share := held_share(connection, [cutoff.day])) < 1:
             raise ServingError(
-                f"As of {cutoff} there are features of {share:.3%} of the customers alone, to learn "
-                "from: run the job daily_scoring, which builds them for everybody."
+                f"As of {cutoff} there are features of {share:.3%} of the customers alone, to "
+                "learn from: run the job daily_scoring, which builds them for everybody."
             )
     note: str | None
     try:

@@ -34,8 +34,9 @@ class ModelSettings(Section):
     max_panel_rows: int = Field(
         default=2_000_000,
         ge=10_000,
-        description="Most rows of a training panel; of more, all cutoffs' rows of a share of the "
-        "customers, drawn by their ids alike.",
+        description="Most rows of a training panel; of more, all cutoffs' rows of one of 2, 4, 8, "
+        "... customers, drawn by their ids alike. Cutoffs that are only learned from are built of "
+        "these alone.",
     )
     max_training_rows: int = Field(
         default=40_000,

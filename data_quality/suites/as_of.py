@@ -49,12 +49,11 @@ def customer_spine(run: Run) -> Suite:
                 "nobody is known at the cutoff",
                 minimum=1,
             ),
-            Rule(
+            each_row(
                 "everybody",
-                "min(share_of_customers) FILTER (WHERE cutoff_date = $cutoff)",
-                "the cutoff holds a drawn share of {observed} of the customers, not everybody",
-                column="share_of_customers",
-                minimum=1,
+                "cutoff_date <> $cutoff OR share_of_customers = 1",
+                "are of the cutoff of the run, which holds a drawn share of the customers alone",
+                "share_of_customers",
             ),
             one_row_per(source, ("customer_id", "cutoff_date"), "customer_id"),
             each_row("present", "customer_id <> ''", "have no customer_id", "customer_id"),
@@ -259,7 +258,8 @@ def totals_at_earlier_cutoffs(run: Run) -> Suite:
     them, so this warns. Those that hold a drawn share of the customers tie to nothing: their sums
     are never those of the shop.
     """
-    whole = f"SELECT cutoff_date FROM {_SPINE} GROUP BY cutoff_date HAVING min(share_of_customers) = 1"
+    least = "HAVING min(share_of_customers) = 1"
+    whole = f"SELECT cutoff_date FROM {_SPINE} GROUP BY cutoff_date {least}"
     newest = (
         f"({_LABELLED} AND cutoff_date IN ({whole}) "
         f"ORDER BY cutoff_date DESC LIMIT {MAX_TIED_CUTOFFS})"

@@ -81,7 +81,10 @@
     {%- set drawn = [] if of_all else drawn_cutoffs() -%}
     {%- set merged = '(' ~ merged_accounts() ~ ')' -%}
     {%- set keys, held, sums = ['days.activity_date'], [], [] -%}
-    {%- set read = ['days.user_id', 'days.activity_date', 'days.known_date', 'days.is_known_late'] -%}
+    {%- set read = [] -%}
+    {%- for name in ['user_id', 'activity_date', 'known_date', 'is_known_late'] -%}
+        {%- do read.append('days.' ~ name) -%}
+    {%- endfor -%}
     {%- for name in by -%}
         {%- do keys.append('days.' ~ name) -%}
         {%- do read.append('days.' ~ name) -%}
@@ -93,20 +96,18 @@
             {%- do read.append('days.delta_' ~ name) -%}
         {%- endfor -%}
     {%- endfor -%}
-    {%- if drawn %}
+    {%- if drawn -%}
+        {%- set reach = ['days.activity_date <= ' ~ literal_day(drawn | max)] -%}
+        {%- if window_days is not none -%}
+            {%- set first = literal_day(drawn | min) -%}
+            {%- do reach.append(in_window('days.activity_date', first, window_days)) -%}
+        {%- endif -%}
         with days_of_drawn as (
             select {{ read | join(', ') }}
             from {{ ref(model_name) }} as days
-            where
-                days.activity_date <= {{ literal_day(drawn | max) }}
-                {%- if window_days is not none %}
-                    and {{ in_window(
-                        'days.activity_date', literal_day(drawn | min), window_days
-                    ) }}
-                {%- endif %}
-                and days.user_id in ({{ drawn_accounts() }})
+            where {{ reach | join(' and ') }} and days.user_id in ({{ drawn_accounts() }})
         )
-    {%- endif -%}
+    {% endif -%}
     {%- for day in var('cutoffs') %}
         {%- set days = 'days_of_drawn' if day in drawn else ref(model_name) -%}
         {%- set cutoff = literal_day(day) -%}
@@ -178,18 +179,18 @@
    cutoffs that hold a drawn share those of the drawn. #}
 {% macro seen_rows(model_name) -%}
     {%- for day in var('cutoffs') %}
-        {%- set cutoff = literal_day(day) %}
+        {%- set cutoff = literal_day(day) -%}
+        {%- set seen = seen_at('seen.activity_date', 'seen.known_date', cutoff) -%}
+        {%- if day in drawn_cutoffs() -%}
+            {%- set seen = seen ~ ' and seen.user_id in (' ~ drawn_accounts(cutoff) ~ ')' -%}
+        {%- endif %}
         select
             {{ cutoff }} as cutoff_date,
             coalesce(owners.customer_id, seen.user_id) as customer_id,
             seen.*
         from {{ ref(model_name) }} as seen
         {{ join_owners('seen.user_id', cutoff) }}
-        where
-            {{ seen_at('seen.activity_date', 'seen.known_date', cutoff) }}
-            {%- if day in drawn_cutoffs() %}
-                and seen.user_id in ({{ drawn_accounts(cutoff) }})
-            {%- endif %}
+        where {{ seen }}
         {% if not loop.last %}union all{% endif %}
     {%- endfor %}
 {%- endmacro %}

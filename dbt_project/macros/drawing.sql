@@ -24,7 +24,7 @@
 {% macro held_share(cutoff) -%}
     {% if drawn_cutoffs() -%}
         cast(
-            case when {{ is_of_draw(cutoff) }} then {{ 1 / 2 ** var('drawn_halvings') }} else 1 end
+            case when {{ is_of_draw(cutoff) }} then {{ 1 / 2 ** (var('drawn_halvings') | int) }} else 1 end
             as double
         )
     {%- else -%}
@@ -36,7 +36,7 @@
    same customers at each cutoff, and of half the share half of them. Digits of hashes are compared
    as text, which all engines do alike. #}
 {% macro is_held(customer_id, cutoff) -%}
-    {%- set ceiling = '%08x' | format(2 ** (32 - var('drawn_halvings'))) -%}
+    {%- set ceiling = '%08x' | format(2 ** (32 - (var('drawn_halvings') | int))) -%}
     (not {{ is_of_draw(cutoff) }} or md5({{ customer_id }}) < '{{ ceiling }}')
 {%- endmacro %}
 

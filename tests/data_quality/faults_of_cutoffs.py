@@ -51,6 +51,7 @@ AS_OF = [
             ("customer_id = ''", "present", "have no customer_id"),
             ("first_known_date = '2024-06-01'", "known_at_cutoff", "known after the cutoff"),
             ("signup_date = '2024-06-01'", "signed_up_before_cutoff", "signup after the cutoff"),
+            ("share_of_customers = 0.25", "everybody", "a drawn share of the customers"),
         )
     ),
     *in_spine("as_of.customer_history"),

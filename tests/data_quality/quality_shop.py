@@ -81,7 +81,8 @@ def build_shop(settings: Settings) -> None:
         _write(connection, "as_of.customer_labels", pd.concat(labels, ignore_index=True))
         connection.execute(
             "CREATE TABLE as_of.customer_spine AS SELECT customer_id, cutoff_date, "
-            "first_order_date AS first_known_date, NULL::DATE AS signup_date "
+            "first_order_date AS first_known_date, NULL::DATE AS signup_date, "
+            "1::DOUBLE AS share_of_customers "
             "FROM as_of.customer_history"
         )
         connection.execute(

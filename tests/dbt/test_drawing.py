@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import md5
 
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from clv_pipeline.drawing import (
     whole_days,
 )
 from clv_pipeline.features.store import FeatureStore
+from clv_pipeline.orchestration.serving import ServingError, score
 from clv_pipeline.reuse import STEPS, claim_step
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
@@ -72,8 +74,6 @@ def read_all(settings: Settings) -> dict[str, pd.DataFrame]:
 
 def drawn_of(frame: pd.DataFrame, draw: Draw) -> pd.DataFrame:
     """Take the rows that a draw takes, with Python's own hashes."""
-    from hashlib import md5
-
     hashes = frame["customer_id"].map(
         lambda name: md5(name.encode(), usedforsecurity=False).hexdigest()
     )
@@ -135,3 +135,53 @@ def test_the_drawn_have_the_rows_that_they_have_among_everybody(built: Built) ->
     expected = {table: drawn_of(frame, built.draw) for table, frame in built.whole.items()}
     assert len(expected["as_of.customer_spine"]) < len(built.whole["as_of.customer_spine"])
     assert_same(built.drawn, expected)
+
+
+def test_a_draw_that_reads_no_more_than_it_needs_knows_what_the_shop_does(built: Built) -> None:
+    at = built.draw.cutoffs - {SCORED}
+    rows = built.drawn["features.feat_campaigns"]
+    rows = rows[rows["cutoff_date"].isin([pd.Timestamp(cutoff.day) for cutoff in at])]
+    assert len(rows) and "user 1" not in set(rows["customer_id"])
+    assert (rows["count_campaigns"] == 0).all()
+
+
+def test_a_sample_is_no_snapshot_and_is_not_scored(built: Built) -> None:
+    whole = [SCORED.day, ASKED.day]
+    assert FeatureStore(built.settings).snapshot_dates() == whole
+    spine = pd.DataFrame({"customer_id": ["user 3"], "timestamp": [LEARNED[1].day]})
+    found = FeatureStore(built.settings).get_historical_features(spine)
+    assert found["snapshot_date"].isna().all()
+    with pytest.raises(ServingError, match=r"features of 25.000% of the customers alone"):
+        score(built.settings, LEARNED[1], "run")
+
+
+def test_what_was_built_knows_its_draw_and_is_made_whole_where_it_is_asked_for(
+    built: Built,
+) -> None:
+    settings, asked = built.settings, LEARNED[1]
+
+    def standing(draw: Draw, cutoffs: tuple[Cutoff, ...]) -> set[str]:
+        variables = dbt_variables(settings, cutoffs, ASKED, "later", draw)
+        return {step for step in STEPS if claim_step(settings, step, variables).results is not None}
+
+    assert standing(built.draw, CUTOFFS) == set(STEPS)
+    assert standing(replace(built.draw, halvings=3), CUTOFFS) == {"staging"}
+    assert standing(NOBODY_DRAWN, (asked,)) == {"staging"}
+    assert standing(NOBODY_DRAWN, (SCORED, ASKED)) == set(STEPS)
+    build(settings, NOBODY_DRAWN, (asked,))
+    with open_warehouse(settings, read_only=True) as connection:
+        assert whole_days(connection, "features.customer_features") == [
+            asked.day, SCORED.day, ASKED.day
+        ]  # fmt: skip
+    found = read_all(settings)
+    for table, frame in built.whole.items():
+        is_asked = frame["cutoff_date"] == pd.Timestamp(asked.day)
+        rebuilt = found[table][found[table]["cutoff_date"] == pd.Timestamp(asked.day)]
+        assert_same({table: rebuilt}, {table: frame[is_asked]})
+    # Halves as the shop doubles, and takes some of those that it took before.
+    with open_warehouse(settings, read_only=True) as connection:
+        days = [cutoff.day for cutoff in CUTOFFS]
+        assert panel_halvings(connection, settings, days) == 2
+        half = len(built.whole["as_of.customer_spine"]) // 6
+        assert panel_halvings(connection, limited(settings, half), days) == 3
+        assert panel_halvings(connection, settings, [asked.day]) == 0

@@ -18,6 +18,7 @@ from sklearn.metrics import mean_pinball_loss
 
 from benchmarks.comparing import Pair
 from clv_pipeline.dbt_project import dbt_variables, packaged_dbt_project
+from clv_pipeline.drawing import NOBODY_DRAWN, Draw
 from clv_pipeline.engines import lake
 from clv_pipeline.engines.counting import count_histories
 from clv_pipeline.engines.learning import LearningRows
@@ -86,12 +87,18 @@ def transactions() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def build(settings: Settings, cutoffs: list[date], *selected: str, through: date = END) -> None:
+def build(
+    settings: Settings,
+    cutoffs: list[date],
+    *selected: str,
+    through: date = END,
+    draw: Draw = NOBODY_DRAWN,
+) -> None:
     stages = selected or tuple(STAGES[stage] for stage in STAGES if stage != "marts")
     chosen = [part for stage in stages for part in ("--select", stage)]
     command = ["build", *chosen, "--exclude-resource-type", "test"]
     days = [Cutoff(day) for day in cutoffs]
-    run_dbt(settings, command, dbt_variables(settings, days, Cutoff(through), "run"))
+    run_dbt(settings, command, dbt_variables(settings, days, Cutoff(through), "run", draw))
 
 
 @pytest.fixture(scope="module")
@@ -323,5 +330,20 @@ def test_a_cutoff_loses_labels_that_have_not_matured_and_the_others_keep_theirs(
         for name in ("ours", "theirs"):
             assert not pair.count(f"FROM {name}.as_of.customer_labels WHERE cutoff_date = '{day}'")
             assert pair.count(f"FROM {name}.as_of.customer_labels")
+    finally:
+        pair.close()
+
+
+def test_a_drawn_share_is_the_same_customers(homes: tuple[Settings, Settings]) -> None:
+    draw, stages = Draw(frozenset({Cutoff(CUTOFFS[0])}), 2), ("as_of", "features")
+    for settings in homes:
+        build(settings, CUTOFFS, *(STAGES[stage] for stage in stages), draw=draw)
+    pair = Pair(*(home.paths.warehouse for home in homes))
+    try:
+        shares = "SELECT DISTINCT cutoff_date, share_of_customers FROM ours.as_of.customer_spine"
+        assert pair.count(f"FROM ({shares} WHERE share_of_customers IN (0.25, 1))") == 2
+        for table in TABLES:
+            if table.partition(".")[0] in stages:
+                assert pair.differences(table) == {}, table
     finally:
         pair.close()

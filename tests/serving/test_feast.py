@@ -70,6 +70,11 @@ def filled(make_settings: Callable[..., Settings]) -> Settings:
                     f"INSERT INTO features.customer_features VALUES ({marks})",
                     [customer, day, *values],
                 )
+        connection.execute("CREATE SCHEMA as_of")
+        connection.execute(
+            "CREATE TABLE as_of.customer_spine AS SELECT customer_id, cutoff_date, "
+            "1::DOUBLE AS share_of_customers FROM features.customer_features"
+        )
     return settings
 
 

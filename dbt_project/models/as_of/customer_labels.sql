@@ -1,3 +1,4 @@
+-- noqa: disable=LT02
 with horizons as (
     {% for days in (var('horizons') + var('auxiliary_horizons')) | unique -%}
         select cast({{ days }} as integer) as horizon_days
