@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class RunUnderWayError(WarehouseError):
 
 @contextmanager
 def open_warehouse(
-    settings: Settings, *, read_only: bool = False, memory_share: float = 1.0
+    settings: Settings, *, read_only: bool = False, most_bytes: float = inf
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the warehouse, make its schemas, and close it again.
 
@@ -47,9 +48,8 @@ def open_warehouse(
         Names the file, the memory limit and the threads.
     read_only
         Open without the right to write. The file must exist.
-    memory_share
-        Of the memory limit, what DuckDB may take while this is open; less than 1 where what reads
-        from it needs much itself.
+    most_bytes
+        Of memory, where what reads from DuckDB needs much itself and less than the limit will do.
 
     Raises
     ------
@@ -77,10 +77,9 @@ def open_warehouse(
         if not read_only:
             for schema in SCHEMAS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        if memory_share < 1:
+        if most_bytes < settings.engine.memory_bytes():
             # Not before: all connections of a process are opened with the same configuration.
-            limit = settings.engine.memory_bytes(memory_share)
-            connection.execute(f"SET memory_limit = '{limit}B'")
+            connection.execute(f"SET memory_limit = '{most_bytes:.0f}B'")
         yield connection
     finally:
         connection.close()

@@ -47,9 +47,9 @@ def test_duckdb_takes_less_while_what_reads_from_it_needs_much(settings: Setting
     limit = "SELECT current_setting('memory_limit')"
     with open_warehouse(settings) as connection:
         whole = connection.execute(limit).fetchone()
-    with open_warehouse(settings, memory_share=0.25) as connection:
-        quarter = connection.execute(limit).fetchone()
-    assert (whole, quarter) == (("3.7 GiB",), ("953.6 MiB",))
+    with open_warehouse(settings, most_bytes=700e6) as connection:
+        less = connection.execute(limit).fetchone()
+    assert (whole, less) == (("3.7 GiB",), ("667.5 MiB",))
 
 
 def test_a_damaged_file_says_what_to_do(settings: Settings) -> None:

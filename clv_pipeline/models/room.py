@@ -48,7 +48,7 @@ _room: ContextVar[Room | None] = ContextVar("room", default=None)
 @contextmanager
 def limit_matrices(settings: Settings) -> Iterator[None]:
     """Let no matrix take more memory than ``engine.memory_limit`` leaves room for."""
-    most = settings.engine.memory_bytes(MATRIX_SHARE)
+    most = MATRIX_SHARE * settings.engine.memory_bytes()
     token = _room.set(Room(most, spill_folder(settings)))
     try:
         yield

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # Customers whose values are taken apart feature by feature, where there are more.
 DRIVER_CUSTOMERS = 50_000
-# Of the memory limit, DuckDB's part while predictions of many customers are worked out beside it.
-MEMORY_SHARE = 0.25
+# What DuckDB needs to hand out millions of customers and to take their answers, while Python works
+# on them beside it. Given more, it would fill it with what is only written once.
+STREAMING_BYTES = 700e6
 # The gates that must have passed for a cutoff before it may be published.
 GATES_BEFORE_PUBLICATION = ("raw", "staging", "as_of", "features", "predictions")
 
@@ -124,7 +125,7 @@ def score(
         warn(note)
     version = str(manifest["model_version"])
     progress = Counter(count, "customers", tell or (lambda text: None))
-    with open_warehouse(settings, memory_share=MEMORY_SHARE) as connection:
+    with open_warehouse(settings, most_bytes=STREAMING_BYTES) as connection:
         if settings.engine.distributes(count):
             batches: Any = score_on_spark(settings, model.columns, cutoff, run_id, version)
         else:
@@ -187,8 +188,9 @@ def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | No
     from clv_pipeline.scoring import PREDICTIONS
 
     count = _count_rows(settings, PREDICTIONS, cutoff) // len(settings.value.horizons)
-    with open_warehouse(settings, memory_share=MEMORY_SHARE) as connection:
+    with open_warehouse(settings, read_only=True) as connection:
         shop = read_shop(connection, settings, cutoff)
+    with open_warehouse(settings, most_bytes=STREAMING_BYTES) as connection:
         model, manifest = store.load_model(settings.paths.models, shop.model_version)
         horizons = manifest["horizons"]
         backtested = tuple(int(h) for h, entry in horizons.items() if entry["evaluation_cutoffs"])

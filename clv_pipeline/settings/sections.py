@@ -335,10 +335,10 @@ class EngineSettings(Section):
         default={}, description="Further settings of the Spark session, by Spark's own names."
     )
 
-    def memory_bytes(self, share: float = 1.0) -> int:
-        """Return a share of the memory limit in bytes."""
+    def memory_bytes(self) -> int:
+        """Return the memory limit in bytes."""
         unit = next(name for name in MEMORY_UNITS if self.memory_limit.endswith(name))
-        return int(share * float(self.memory_limit.removesuffix(unit)) * MEMORY_UNITS[unit])
+        return int(float(self.memory_limit.removesuffix(unit)) * MEMORY_UNITS[unit])
 
     def distributes(self, rows: int) -> bool:
         """Whether so many rows are divided among Spark's workers."""
