@@ -20,8 +20,9 @@ from clv_pipeline.settings import Settings
 
 # Starting a process takes seconds; fewer customers are answered for sooner than that.
 LEAST_ROWS = 300_000
-# The second one binds those, too, that ask for a number of threads themselves.
-_THREADS = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
+# Binds those, too, that ask for a number of threads themselves, as XGBoost does.
+_LIMIT = "OMP_THREAD_LIMIT"
+_THREADS = ("OMP_NUM_THREADS", _LIMIT)
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -74,8 +75,8 @@ def map_batches(
 def open_pool(make: Make, workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open processes for ``answer_all``, each with a function that ``make`` makes there."""
     kept = {name: os.environ.get(name) for name in _THREADS}
-    # Each has a core of its own: what runs threads of its own must not take the others'.
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    # Each has its share of the cores: what runs threads of its own must not take the others'.
+    os.environ |= {"OMP_NUM_THREADS": "1", _LIMIT: str(max((os.cpu_count() or 1) // workers, 1))}
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _prepare, (make,))
     try:

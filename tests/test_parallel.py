@@ -35,13 +35,14 @@ def make_getter():
     return os.environ.get
 
 
-def test_tasks_of_any_length_are_answered_with_one_thread_each(
+def test_each_process_has_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
     with open_pool(make_getter, 2) as pool:
         answers = dict(answer_all(pool, ["OMP_NUM_THREADS", "OMP_THREAD_LIMIT"]))
-    assert answers == {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    assert answers == {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "3"}
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OMP_THREAD_LIMIT" not in os.environ

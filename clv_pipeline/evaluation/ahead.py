@@ -216,8 +216,10 @@ def count_processes(settings: Settings, panel: Panel, scratch: Scratch) -> int:
     rows = len(panel.features)
     workers = count_workers(settings, rows, LEAST_ROWS)
     encoded = 4 * rows * len(panel.features.columns)
-    if not scratch.keeps or settings.engine.name == "spark" or folder_beyond(workers * encoded):
+    if not scratch.keeps or settings.engine.name == "spark":
         return 1
+    while workers > 1 and folder_beyond(workers * encoded) is not None:
+        workers -= 1
     return workers
 
 

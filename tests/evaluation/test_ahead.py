@@ -45,13 +45,15 @@ def test_what_does_not_fit_into_memory_twice_is_learned_from_once(shop, tmp_path
     monkeypatch.setattr(ahead, "LEAST_ROWS", 0)
     scratch = Scratch(tmp_path / "scratch")
 
-    def count(memory, folder=scratch):
-        engine = settings.engine.model_copy(update={"threads": 2, "memory_limit": memory})
+    def count(memory, folder=scratch, threads=2):
+        engine = settings.engine.model_copy(update={"threads": threads, "memory_limit": memory})
         changed = settings.model_copy(update={"engine": engine})
         with limit_matrices(changed):
             return ahead.count_processes(changed, panel, folder)
 
     encoded = 4 * panel.features.size
-    assert count(f"{4 * 2 * encoded / 1e6 + 1}MB") == 2
-    assert count(f"{4 * 2 * encoded / 1e6 - 1}MB") == 1
+    assert count(f"{8 * encoded / 1e6 + 0.01:.4f}MB") == 2
+    assert count(f"{8 * encoded / 1e6 - 0.01:.4f}MB") == 1
+    assert count(f"{8 * encoded / 1e6 + 0.01:.4f}MB", threads=16) == 2
+    assert count("4GB", threads=16) == 16
     assert count("4GB", Scratch(None)) == 1
