@@ -37,6 +37,9 @@ spark: .venv/.spark  ## add the Spark engine (needs Java 17 or newer)
 test-spark: .venv/.spark  ## set up with Spark, then hold its tables to DuckDB's
 	$(BIN)/pytest tests/engines
 
+# Each worker has a core of its own: threads that wait for one another would take the others'.
+test: export OMP_NUM_THREADS := 1
+test: export OMP_THREAD_LIMIT := 1
 test: .venv/.dev  ## set up, then run every test, a file a worker
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 

@@ -38,9 +38,6 @@ from tests.orchestration.support import (
 
 pytestmark = pytest.mark.slow
 
-Copy = Callable[[str], Settings]
-
-
 @pytest.fixture
 def newest(trained_folder: Path) -> Cutoff:
     """The cutoff as of which the trained project is published."""
@@ -105,13 +102,13 @@ def test_the_ui_sees_the_runs_of_the_command_line(trained: Settings, newest: Cut
         assert materialized == {str(newest)}
 
 
-def test_a_backfill_in_any_order_is_the_same(copy_trained: Copy, newest: Cutoff) -> None:
-    one, two = copy_trained("one"), copy_trained("two")
-    # Both have been scored as of the newest day before.
-    score(one, newest.shift(-1), newest)
-    score(two, newest.shift(-1))
-    assert answer(one)[1]["cutoff_date"].nunique() == 2
-    assert_same(answer(one), answer(two))
+def test_a_backfill_in_any_order_is_the_same(trained: Settings, newest: Cutoff) -> None:
+    # The newest day has been scored before; then it comes before the older one, then after it.
+    score(trained, newest.shift(-1))
+    backwards = answer(trained)
+    assert backwards[1]["cutoff_date"].nunique() == 2
+    score(trained, newest)
+    assert_same(answer(trained), backwards)
 
 
 def test_a_gate_that_fails_leaves_the_last_publication(trained: Settings, newest: Cutoff) -> None:
@@ -163,9 +160,7 @@ def test_only_the_step_that_failed_for_a_passing_reason_is_tried_again(
     assert again == {"scores__customer_standing", "intermediate__int_customer_days_staging_gate"}
     began = {step: n for (kind, step), n in kinds.items() if kind == dg.DagsterEventType.STEP_START}
     assert set(began.values()) == {1}
-    assert_same(answer(trained), answer(load_settings(trained_folder)))
-    # The same day for the third time is the same, too.
-    score(trained, newest)
+    # The same day for the second time, broken off twice, is the same.
     assert_same(answer(trained), answer(load_settings(trained_folder)))
 
 
