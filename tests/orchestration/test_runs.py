@@ -38,6 +38,7 @@ from tests.orchestration.support import (
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture
 def newest(trained_folder: Path) -> Cutoff:
     """The cutoff as of which the trained project is published."""
