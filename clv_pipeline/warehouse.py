@@ -313,7 +313,8 @@ def hold_run_lock(settings: Settings, wait_seconds: float = 0) -> Iterator[None]
         If another run holds it for longer than ``wait_seconds``.
     """
     settings.paths.home.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(settings.paths.run_lock)
+    # Whichever thread gives it back: ticks that overlap share it.
+    lock = filelock.FileLock(settings.paths.run_lock, thread_local=False)
     try:
         lock.acquire(timeout=wait_seconds)
     except filelock.Timeout:

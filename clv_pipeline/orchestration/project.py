@@ -1,9 +1,10 @@
 """The one resource: settings, the right to write, and the row that a run leaves behind."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import dagster as dg
@@ -16,8 +17,10 @@ from clv_pipeline.warehouse import RunUnderWayError, hold_run_lock
 
 WAIT_SECONDS = 600
 
-# Homes whose lock this process holds already: the CLI takes it once for several runs.
-_held: dict[Path, int] = {}
+# Homes whose lock this process holds, by how many, and what gives it back when the last one goes:
+# the CLI takes it once for several runs, and a code server looks after two ticks at a time.
+_held: dict[Path, tuple[int, ExitStack]] = {}
+_counting = Lock()
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Project:
 
 @contextmanager
 def hold_lock_once(settings: Settings, wait_seconds: float = 0) -> Iterator[None]:
-    """Hold the run lock; within it, the same process may hold it again.
+    """Hold the run lock; the same process may hold it again, in any of its threads.
 
     Raises
     ------
@@ -46,19 +49,20 @@ def hold_lock_once(settings: Settings, wait_seconds: float = 0) -> Iterator[None
         If another process holds it for longer than ``wait_seconds``.
     """
     home = settings.paths.home
-    if home in _held:
-        _held[home] += 1
-        try:
-            yield
-        finally:
-            _held[home] -= 1
-        return
-    with hold_run_lock(settings, wait_seconds):
-        _held[home] = 1
-        try:
-            yield
-        finally:
-            del _held[home]
+    with _counting:
+        count, holding = _held.get(home, (0, ExitStack()))
+        if not count:
+            holding.enter_context(hold_run_lock(settings, wait_seconds))
+        _held[home] = count + 1, holding
+    try:
+        yield
+    finally:
+        with _counting:
+            count, holding = _held.pop(home)
+            if count > 1:
+                _held[home] = count - 1, holding
+            else:
+                holding.close()
 
 
 def project_resource(settings: Settings) -> dg.ResourceDefinition:
