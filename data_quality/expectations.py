@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -56,8 +58,7 @@ def judge(
     """
     if not rules:
         return {}
-    import great_expectations as gx
-
+    gx = _load_library()
     expectations = gx.ExpectationSuite(
         name=suite.table, expectations=[_expectation(rule) for rule in rules]
     )
@@ -94,13 +95,14 @@ def _expectation(rule: Rule) -> Any:
 @functools.cache
 def _figures() -> BatchDefinition[Any]:
     # One context for the process: the first use of the library costs seconds.
-    import great_expectations as gx
+    gx = _load_library()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("measured").add_dataframe_asset("figures")
-    return asset.add_batch_definition_whole_dataframe("whole")
+    found: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("whole")
+    return found
 
 
 def _raised(info: Any) -> str | None:
@@ -111,3 +113,22 @@ def _raised(info: Any) -> str | None:
         return str(info.get("exception_message")) if info["raised_exception"] else None
     messages = [_raised(part) for part in info.values()]
     return next((message for message in messages if message is not None), None)
+
+
+@functools.cache
+def _load_library() -> ModuleType:
+    """Import Great Expectations, which takes seconds, without the part of PySpark for a server.
+
+    Where a library of that part is missing, importing it ends a process that has no main file, as
+    those have none in which Dagster's daemon runs a job.
+    """
+    part = "pyspark.sql.connect"
+    is_there = part in sys.modules
+    if not is_there:
+        sys.modules[part] = None  # type: ignore[assignment]
+    try:
+        import great_expectations as gx
+    finally:
+        if not is_there:
+            del sys.modules[part]
+    return gx

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import duckdb
@@ -134,3 +136,12 @@ def test_both_bounds_are_included(figure: float, is_met: bool) -> None:
 )
 def test_numbers_in_sentences(number: float, shown: str) -> None:
     assert show(number) == shown
+
+
+def test_the_library_is_read_in_a_process_without_a_main_file() -> None:
+    # As the daemon's runs are. PySpark, where it is there, would end such a process.
+    program = "from data_quality.expectations import _load_library as load; print(load().__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("great_expectations", 0), done.stderr
