@@ -58,7 +58,7 @@ def judge(
     """
     if not rules:
         return {}
-    gx = _load_library()
+    gx = load_library()
     expectations = gx.ExpectationSuite(
         name=suite.table, expectations=[_expectation(rule) for rule in rules]
     )
@@ -95,7 +95,7 @@ def _expectation(rule: Rule) -> Any:
 @functools.cache
 def _figures() -> BatchDefinition[Any]:
     # One context for the process: the first use of the library costs seconds.
-    gx = _load_library()
+    gx = load_library()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
@@ -116,7 +116,7 @@ def _raised(info: Any) -> str | None:
 
 
 @functools.cache
-def _load_library() -> ModuleType:
+def load_library() -> ModuleType:
     """Import Great Expectations, which takes seconds, without the part of PySpark for a server.
 
     Where a library of that part is missing, importing it ends a process that has no main file, as

@@ -140,7 +140,7 @@ def test_numbers_in_sentences(number: float, shown: str) -> None:
 
 def test_the_library_is_read_in_a_process_without_a_main_file() -> None:
     # As the daemon's runs are. PySpark, where it is there, would end such a process.
-    program = "from data_quality.expectations import _load_library as load; print(load().__name__)"
+    program = "from data_quality.expectations import load_library as load; print(load().__name__)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
