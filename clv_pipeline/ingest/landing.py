@@ -4,9 +4,9 @@ A file and its rows land in one transaction, so that a run that is killed leaves
 land in the order of their names. What can't be read goes to ``ops.quarantine`` with file, row
 number and reason; for each file, rows and amounts in = kept + quarantined, or landing stops.
 
-A file is known by the hash of its content. It is landed anew, under its old number, when the
-settings that decide how it is read have changed, and when an exchange rate that its rows lacked has
-come.
+A file is known by the hash of its content, and read for that only when it looks changed. It is
+landed anew, under its old number, when the settings that decide how it is read have changed, and
+when an exchange rate that its rows lacked has come.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from clv_pipeline.ingest.report import (
     Totals,
     UnreadError,
 )
+from clv_pipeline.ingest.sightings import Sightings
 from clv_pipeline.ingest.sources import (
     DamagedFileError,
     Source,
@@ -196,13 +197,17 @@ class _Landing:
         root = self._settings.root
         files, missing = find_files(root, self._chosen)
         self._pace.expect(files)
+        sightings = Sightings(self._connection, root)
         for pattern in missing:
             self._miss(str(root / pattern))
         for file in files:
             try:
-                source = look_at(root, file, self._chosen)
-                if not self._skips(source):
-                    self._land_source(source)
+                source = sightings.recall(file)
+                if source is None or not self._skips(source):
+                    source = look_at(root, file, self._chosen)
+                    if not self._skips(source):
+                        self._land_source(source)
+                    sightings.note(source)
                 self._pace.end_file(source)
             except DamagedFileError as error:
                 self._set_aside(file, error)

@@ -28,6 +28,17 @@ OPS_TABLES: dict[str, Table] = {
             Column("columns_json", "VARCHAR", "Columns of the contract that it had, as JSON."),
         ),
     ),
+    "seen_files": Table(
+        "What a file looked like when it was last read, so that it is not read in vain.",
+        (
+            Column("path", "VARCHAR", "Path relative to the project's folder."),
+            Column("sha256", "VARCHAR", "Hash of its content then."),
+            Column("bytes", "BIGINT", "Its size."),
+            Column("modified_ns", "BIGINT", "When its content changed last, nanoseconds."),
+            Column("changed_ns", "BIGINT", "When its entry changed last, nanoseconds."),
+            Column("inode", "UBIGINT", "Its number in the file system."),
+        ),
+    ),
     "quarantine": Table(
         "A row that was set aside, and why.",
         (
