@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from clv_pipeline.ingest.contract import CONTRACTS, Contract
 from clv_pipeline.ingest.contract import Field as ContractField
+from clv_pipeline.ingest.parsing import FALSE, TRUE
 from clv_pipeline.ingest.profiling import Column, Profile
 
 # What shops call the contract's columns, likeliest first; compared without case and punctuation.
@@ -19,7 +20,8 @@ _NAMES: dict[str, str] = {
     "user_id": (
         "userid customeruniqueid customerid custid clientid memberid personid buyerid accountid "
         "contactid loyaltyid customer client user customernumber customerno custno kundennummer "
-        "kundennr kundenid householdkey visitorid emailhash email"
+        "kundennr kundenid householdkey visitorid emailhash customeremail useremail buyeremail "
+        "clientemail email"
     ),
     "ts": (
         "ts orderts orderedat orderdate ordertimestamp orderpurchasetimestamp purchasedate "
@@ -35,22 +37,23 @@ _NAMES: dict[str, str] = {
     ),
     "currency": "currency currencycode curr waehrung",
     "channel": "channel saleschannel storechannel kanal",
-    "sku": "sku stockcode productid product itemid articleid articleno primaryproductid upc ean",
+    "sku": "sku stockcode productid product itemid articleid articleno primaryproductid upc ean "
+    "artikelnummer artikelnr artikel",
     "category": "category productcategory productcategoryname productgroup department kategorie "
     "warengruppe",
     "discount": "discount discountamount rebate rabatt",
     "quantity": "quantity qty pieces units itemcount menge anzahl",
     "country": "country countrycode shippingcountry billingcountry land",
-    "is_refund": "isrefund isreturn isreturned refund returned refunded",
+    "is_refund": "isrefund isreturn isreturned refund returned refunded retoure gutschrift",
     "variable_cost": "variablecost cogs cogsusd cogseur costofgoods itemcost unitcost",
     "ingested_at": "ingestedat loadedat insertedat receivedat importedat etlloadedat",
     "signup_ts": "signupts signupat signupdate registeredat registrationdate createdat joindate "
-    "joinedat accountcreated firstseen signup",
+    "joinedat accountcreated firstseen signup registrierung registrierungsdatum kundeseit",
     "device": "device devicetype platform maindevice",
     "acquisition_source": "acquisitionsource acquisitionchannel source utmsource channel "
     "marketingchannel firsttouch trafficsource",
-    "birth_year": "birthyear yearofbirth birthdayyear",
-    "gender": "gender sex",
+    "birth_year": "birthyear yearofbirth birthdayyear geburtsjahr",
+    "gender": "gender sex geschlecht",
     "has_email_consent": "hasemailconsent emailconsent emailoptin optin newsletter",
     "has_profiling_consent": "hasprofilingconsent profilingconsent",
     "updated_at": "updatedat modifiedat lastmodified changedat",
@@ -65,7 +68,7 @@ _NAMES: dict[str, str] = {
     "day": "day date datum",
     "old_user_id": "olduserid fromuserid mergedfrom sourceuserid oldcustomerid",
     "new_user_id": "newuserid touserid mergedinto targetuserid newcustomerid",
-    "rate": "rate exchangerate fxrate kurs",
+    "rate": "rate exchangerate fxrate kurs wechselkurs",
     "known_at": "knownat publishedat",
 }
 SYNONYMS = {name: tuple(words.split()) for name, words in _NAMES.items()}
@@ -81,6 +84,9 @@ _INPUT_ORDER = (
     "acquisition_costs",
     "users",
 )
+_REFUND_WORDS = ("refund", "refunded", "return", "returned", "credit", "retoure", "gutschrift")
+# What else has a person, an instant and maybe a number.
+_OF_PEOPLE = ("campaign_exposures", "events", "texts")
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class Guess:
         Source column of the price of one piece, where amount = quantity * price.
     refund_prefix
         What the number of an order begins with when it is a refund.
+    refund_word
+        A column that says of each line what it is, and what it says of refunds.
     """
 
     profile: Profile
@@ -107,21 +115,26 @@ class Guess:
     missing: tuple[str, ...] = ()
     price: str | None = None
     refund_prefix: str | None = None
+    refund_word: tuple[str, str] | None = None
 
 
 def guess_input(profile: Profile) -> Guess:
     """Say which input a file is: the first one all of whose required columns it has."""
     for name in _INPUT_ORDER:
-        contract = CONTRACTS[name]
-        columns = match_columns(profile, contract)
-        missing = [f.name for f in contract.fields if f.required and f.name not in columns]
-        if missing or not _is_plausible(profile, name, columns):
+        columns = _all_required(profile, name)
+        if columns is None or not _is_plausible(profile, name, columns):
             continue
         price = _unit_price(profile, columns) if name == "transactions" else None
-        return Guess(profile, name, columns, price=price)
+        word = _refund_word(profile, columns) if name == "transactions" else None
+        return Guess(profile, name, columns, price=price, refund_word=word)
     columns = match_columns(profile, CONTRACTS["transactions"])
     needed = [f.name for f in CONTRACTS["transactions"].fields if f.required]
     return Guess(profile, None, columns, tuple(name for name in needed if name not in columns))
+
+
+def is_named(name: str, column: str) -> bool:
+    """Whether a source column's name, and not its content alone, says that it is this one."""
+    return plain(column) in (plain(name), *SYNONYMS[name])
 
 
 def match_columns(profile: Profile, contract: Contract) -> dict[str, str]:
@@ -145,7 +158,7 @@ def plain(name: str) -> str:
 def _by_name(columns: list[Column], wanted: ContractField) -> Column | None:
     fits = _CONTENT[wanted.kind]
     words = (plain(wanted.name), *SYNONYMS[wanted.name])
-    candidates = [c for c in columns if plain(c.name) in words and fits(c)]
+    candidates = [c for c in columns if is_named(wanted.name, c.name) and fits(c)]
     return min(candidates, key=lambda c: words.index(plain(c.name)), default=None)
 
 
@@ -162,14 +175,26 @@ def _by_content(columns: list[Column], wanted: ContractField, profile: Profile) 
             c
             for c in columns
             if re.search(r"(user|customer|client|member|buyer|kunde)", c.name, re.IGNORECASE)
-            and re.search(r"(id|no|nr|number|key|code|hash)$", plain(c.name))
+            and re.search(r"(id|no|nr|number|key|code|hash|mail)$", plain(c.name))
             and _is_key(c)
         ]
         return candidates[0] if candidates else None
     return None
 
 
+def _all_required(profile: Profile, name: str) -> dict[str, str] | None:
+    contract = CONTRACTS[name]
+    columns = match_columns(profile, contract)
+    is_whole = all(f.name in columns for f in contract.fields if f.required)
+    return columns if is_whole else None
+
+
 def _is_plausible(profile: Profile, name: str, columns: dict[str, str]) -> bool:
+    if name == "transactions":
+        # What a contact, an event or a text cost is no revenue.
+        amount = columns["amount"]
+        is_paid = is_named("amount", amount) and not is_named("cost", amount)
+        return is_paid or not any(_all_required(profile, other) for other in _OF_PEOPLE)
     if name == "users":
         # One row per person, or few versions of each.
         key = profile.column(columns["user_id"])
@@ -184,6 +209,20 @@ def _unit_price(profile: Profile, columns: dict[str, str]) -> str | None:
     amount = columns.get("amount", "")
     if plain(amount) in UNIT_PRICES and "quantity" in columns:
         return amount
+    return None
+
+
+def _refund_word(profile: Profile, columns: dict[str, str]) -> tuple[str, str] | None:
+    """Return a column whose few values say which lines are refunds, and that value."""
+    if "is_refund" in columns:
+        return None
+    for column in profile.columns:
+        if column.name not in columns.values() and 2 <= column.count_distinct <= len(
+            column.examples
+        ):
+            for value in column.examples:
+                if plain(value) in _REFUND_WORDS:
+                    return column.name, value
     return None
 
 
@@ -204,8 +243,6 @@ _CONTENT: dict[str, Callable[[Column], bool]] = {
     "money": lambda column: column.is_number,
     "number": lambda column: column.is_number,
     "flag": lambda column: (
-        column.type == "BOOLEAN"
-        or {value.lower() for value in column.examples}
-        <= {"true", "false", "t", "f", "yes", "no", "y", "n", "0", "1"}
+        column.type == "BOOLEAN" or {value.lower() for value in column.examples} <= {*TRUE, *FALSE}
     ),
 }

@@ -13,15 +13,14 @@ from pathlib import Path
 import duckdb
 
 from clv_pipeline.ingest.contract import CONTRACTS
-from clv_pipeline.ingest.guessing import Guess, guess_input, plain
+from clv_pipeline.ingest.guessing import Guess, guess_input, is_named, plain
+from clv_pipeline.ingest.horizons import horizon_lines
 from clv_pipeline.ingest.joining import Join, propose_join
 from clv_pipeline.ingest.places import guess_currency, guess_time_zone
 from clv_pipeline.ingest.profiling import Column, covered_days, profile
 from clv_pipeline.ingest.report import LandingError
-from clv_pipeline.warehouse import open_database, quote_identifier, read_row
+from clv_pipeline.warehouse import open_database, quote_identifier, quote_literal, read_row
 
-DEFAULT_HORIZONS = (30, 90, 180, 365)
-DEFAULT_HISTORY_DAYS = 90
 _DATABASES = (".duckdb", ".db", ".ddb")
 
 
@@ -60,8 +59,8 @@ def propose_config(files: Sequence[Path | str], folder: Path | str = ".") -> str
     root = Path(folder).resolve()
     findings = look_at_files([Path(file) for file in files], root)
     chosen, rest = _choose(findings)
-    transactions = chosen.get("transactions", [None])[0]
-    told = ([transactions] if transactions else []) + findings
+    transactions = chosen.get("transactions", [])
+    told = transactions[:1] + findings
     columns = [column for finding in told for column in finding.guess.profile.columns]
     currency, why_currency = guess_currency(columns)
     zone, why_zone = guess_time_zone(columns)
@@ -75,11 +74,11 @@ def propose_config(files: Sequence[Path | str], folder: Path | str = ".") -> str
         f"reporting_currency = {_text(currency)} # confirm: {why_currency}",
         'home = ".clv" # everything that a run writes lies below this folder',
         "",
-        *_horizons(transactions),
+        *horizon_lines([finding.days for finding in transactions if finding.days is not None]),
     ]
     for name, group in sorted(chosen.items(), key=lambda item: item[0] != "transactions"):
         lines += ["", *_section(name, group, root)]
-    if transactions is None:
+    if not transactions:
         join = propose_join([finding.guess for finding in findings])
         lines += ["", *_no_transactions(join, root)]
         joined = (join.orders, join.lines, join.people) if join else ()
@@ -208,49 +207,31 @@ def _notes(
 
 
 def _choose(findings: Iterable[Finding]) -> tuple[dict[str, list[Finding]], list[Finding]]:
-    """Return the findings per input, those with the same columns together, and the rest."""
-    chosen: dict[str, list[Finding]] = {}
-    rest = []
+    """Return the findings per input, those with the same columns together, and the rest.
+
+    Of several groups that could be an input, the one is taken that tells most of its columns.
+    """
+    groups: dict[tuple[str | None, ...], list[Finding]] = {}
     for finding in findings:
-        name = finding.guess.input
-        group = chosen.get(name, []) if name else []
-        has_table = finding.guess.profile.source.table is not None
-        if name is None or (group and (has_table or _shape(group[0]) != _shape(finding))):
-            rest.append(finding)
-        else:
-            chosen.setdefault(name, []).append(finding)
-    return chosen, rest
+        guess = finding.guess
+        table = guess.profile.source.table or ""
+        key = (guess.input, table, *(column.name for column in guess.profile.columns))
+        groups.setdefault(key, []).append(finding)
+    chosen: dict[str, list[Finding]] = {}
+    for (name, *_), group in groups.items():
+        if name is not None and _telling(group) > _telling(chosen.get(name, [])):
+            chosen[name] = group
+    used = [finding for group in chosen.values() for finding in group]
+    return chosen, [finding for finding in findings if finding not in used]
 
 
-def _shape(finding: Finding) -> list[str]:
-    return [column.name for column in finding.guess.profile.columns]
-
-
-def _horizons(transactions: Finding | None) -> list[str]:
-    if transactions is None or transactions.days is None:
-        return ["[value]", f"horizons = {list(DEFAULT_HORIZONS)}"]
-    first, last = transactions.days
-    days = (last - first).days + 1
-    history = DEFAULT_HISTORY_DAYS
-    horizons = [h for h in DEFAULT_HORIZONS if days >= history + h]
-    lines = ["[value]", f"# The orders cover {days:,} days, from {first} to {last}."]
-    lines += [_verdict(h, days) for h in DEFAULT_HORIZONS]
-    if not horizons:
-        horizons, history = [max(days // 4, 1)], max(days // 4, 1)
-        lines.append("# The history is too short for any of them: this is a quarter of it.")
-    lines += [f"horizons = {horizons}", "", "[cadence]"]
-    if history != DEFAULT_HISTORY_DAYS:
-        lines.append(f"min_history_days = {history} # days of history that a training needs")
-    return [*lines, f"# last_cutoff = {last} # uncomment it where no further orders will come"]
-
-
-def _verdict(horizon: int, days: int) -> str:
-    train, test = DEFAULT_HISTORY_DAYS + horizon, DEFAULT_HISTORY_DAYS + 2 * horizon
-    if days < train:
-        return f"# {horizon} days ahead: too little to train on, which takes {train} days."
-    if days < test:
-        return f"# {horizon} days ahead: can train, but a backtest takes {test} days."
-    return f"# {horizon} days ahead: can train and be backtested."
+def _telling(group: list[Finding]) -> tuple[bool, int, int]:
+    """How much a group of files says of its input: whether its amount has a name, its columns."""
+    if not group:
+        return False, -1, 0
+    guess = group[0].guess
+    is_paid = "amount" in guess.columns and is_named("amount", guess.columns["amount"])
+    return is_paid, len(guess.columns), sum(finding.guess.profile.count for finding in group)
 
 
 def _section(name: str, group: list[Finding], root: Path) -> list[str]:
@@ -265,11 +246,11 @@ def _section(name: str, group: list[Finding], root: Path) -> list[str]:
         lines.append(f"files = [{', '.join(map(_text, _patterns(group, root)))}]")
     lines += _reading(name, guess)
     if name == "transactions":
-        lines.append(_grain(guess))
+        lines.append(_grain(group))
     lines += ["", f"[inputs.{name}.columns]"]
     for wanted in contract.fields:
         lines += _column_line(name, wanted.name, guess)
-    used = set(guess.columns.values())
+    used = {*guess.columns.values(), *(guess.refund_word or ())[:1]}
     left = [c.name for c in guess.profile.columns if c.name not in used]
     if left:
         fate = "kept as attributes" if contract.keeps_further_columns else "left out"
@@ -292,6 +273,10 @@ def _column_line(name: str, wanted: str, guess: Guess) -> list[str]:
         sql = f"starts_with(CAST({order} AS VARCHAR), '{guess.refund_prefix}')"
         why = f"negative lines have numbers that begin with {guess.refund_prefix}"
         return [f"is_refund = {{ sql = {_text(sql)} }} # {why}"]
+    if wanted == "is_refund" and guess.refund_word:
+        name, word = guess.refund_word
+        sql = f"{quote_identifier(name)} = {quote_literal(word)}"
+        return [f"is_refund = {{ sql = {_text(sql)} }} # confirm: by {_text(name)}"]
     if column is None:
         return []
     by = "by its name" if plain(column) == plain(wanted) else "by its name and content"
@@ -308,9 +293,11 @@ def _reading(name: str, guess: Guess) -> list[str]:
     if guess.profile.settings.encoding != "utf-8":
         encoding = guess.profile.settings.encoding
         lines.append(f"encoding = {_text(encoding)} # the bytes are no UTF-8")
-    money = guess.profile.column(guess.columns["amount"]) if "amount" in guess.columns else None
-    if name == "transactions" and money is not None:
-        lines += _number_lines(money)
+    wanted = [field.name for field in CONTRACTS[name].fields if field.kind in ("money", "number")]
+    numbers = [guess.profile.column(guess.columns[one]) for one in wanted if one in guess.columns]
+    # Decimals tell the separators; what is counted in whole numbers may not.
+    numbers.sort(key=lambda column: not column.has_decimals)
+    lines += _number_lines(numbers[0]) if numbers else []
     forms = [
         c for c in map(guess.profile.column, guess.columns.values()) if c.date_format is not None
     ]
@@ -334,11 +321,11 @@ def _number_lines(money: Column) -> list[str]:
     return lines
 
 
-def _grain(guess: Guess) -> str:
-    number = guess.columns.get("transaction_id")
+def _grain(group: list[Finding]) -> str:
+    number = group[0].guess.columns.get("transaction_id")
     if number is None:
         return 'grain = "line" # there is no order number: every line is an order of its own'
-    if guess.profile.column(number).is_unique:
+    if all(finding.guess.profile.column(number).is_unique for finding in group):
         return f'grain = "order" # every {number} comes once'
     return f'grain = "line" # several lines share a {number}'
 

@@ -72,13 +72,13 @@ def propose_join(guesses: Sequence[Guess]) -> Join | None:
 def _people(orders: Guess, files: Sequence[Guess]) -> Guess | None:
     """Return a file with the same customer number and a better name for a person beside it."""
     key = orders.columns["user_id"]
-    words = SYNONYMS["user_id"]
+    place = {word: number for number, word in enumerate(SYNONYMS["user_id"])}
     for guess in files:
         better = guess.columns.get("user_id")
         names = [column.name for column in guess.profile.columns]
         if guess is orders or better is None or better == key or key not in names:
             continue
-        if words.index(plain(better)) < words.index(plain(key)):
+        if place.get(plain(better), len(place)) < place.get(plain(key), len(place)):
             return guess
     return None
 

@@ -38,8 +38,8 @@ _ISO = (
     r"( ?(Z|z|UTC|[+-]\d{2}(:?\d{2})?))?)?"
 )
 _ISO_OFFSET = r":[0-9.,]+ ?(Z|z|UTC|[+-]\d{2}(:?\d{2})?)$"
-_TRUE = ("true", "t", "yes", "y", "1", "1.0")
-_FALSE = ("false", "f", "no", "n", "0", "0.0")
+TRUE = ("true", "t", "yes", "y", "1", "1.0", "ja", "oui", "si", "sí", "sì", "sim")
+FALSE = ("false", "f", "no", "n", "0", "0.0", "nein", "non", "não", "nao")
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class Parser:
         if source_type == "BOOLEAN":
             return column
         text = f"lower({self._as_text(column, source_type)})"
-        truths = ", ".join(map(quote_literal, _TRUE))
-        lies = ", ".join(map(quote_literal, _FALSE))
+        truths = ", ".join(map(quote_literal, TRUE))
+        lies = ", ".join(map(quote_literal, FALSE))
         return f"CASE WHEN {text} IN ({truths}) THEN true WHEN {text} IN ({lies}) THEN false END"
 
     def _money(self, column: str, source_type: str) -> str:

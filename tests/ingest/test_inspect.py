@@ -17,6 +17,7 @@ from clv_pipeline.ingest.joining import propose_join
 from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.ingest.report import LandingError, LandingReport
 from clv_pipeline.settings import Settings, load_settings
+from clv_pipeline.warehouse import open_warehouse, read_row
 from tests.ingest.conftest import as_csv
 
 
@@ -241,3 +242,76 @@ def test_fuzzyfactory(tmp_path: Path, shared_data: Path) -> None:
     assert settings.project.reporting_currency == "USD"
     assert "order_item_refunds.parquet: no user_id was found in it" in text
     assert land(settings).inputs["transactions"].new.count_kept == 32_313
+
+
+def test_days_are_those_of_all_files_of_orders(tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        rows = [
+            (f"{year}-{n}", f"c{n % 9}", date(year, 1, 1) + timedelta(days=n), "1.50")
+            for n in range(365)
+        ]
+        text = as_csv(rows, ("order_id", "customer_id", "ordered_at", "total"))
+        (tmp_path / f"orders-{year}.csv").write_text(text)
+    settings, proposed = propose(tmp_path, "orders-2022.csv", "orders-2023.csv")
+    assert "# The orders cover 730 days, from 2022-01-01 to 2023-12-31." in proposed
+    assert "# last_cutoff = 2023-12-31" in proposed
+    assert settings.value.horizons == (30, 90, 180, 365)
+
+
+def test_what_a_contact_cost_is_no_revenue(tmp_path: Path) -> None:
+    contacts = [(f"c{n % 9}", "2024-01-05", f"k{n % 3}", "0.05") for n in range(90)]
+    for cost in ("cost", "spend", "contact_fee"):
+        header = ("customer_id", "sent_at", "campaign", cost)
+        (tmp_path / "a_campaigns.csv").write_text(as_csv(contacts, header))
+        sales = [(f"o{n}", f"c{n % 9}", "2024-01-09", "10.50") for n in range(90)]
+        header = ("order_id", "customer_id", "ordered_at", "total")
+        (tmp_path / "orders.csv").write_text(as_csv(sales, header))
+        settings, _ = propose(tmp_path, "a_campaigns.csv", "orders.csv")
+        assert settings.inputs["transactions"].files == ("orders.csv",)
+        assert settings.inputs["campaign_exposures"].files == ("a_campaigns.csv",)
+
+
+def test_of_two_files_of_orders_the_one_that_tells_more_is_taken(tmp_path: Path) -> None:
+    payments = [(f"c{n % 9}", "2024-01-09", "10.50") for n in range(90)]
+    header = ("customer_id", "paid_at", "amount")
+    (tmp_path / "a_payments.csv").write_text(as_csv(payments, header))
+    sales = [(f"o{n}", f"c{n % 9}", "2024-01-09", "10.50", "web") for n in range(90)]
+    names = ("order_id", "customer_id", "ordered_at", "total", "channel")
+    (tmp_path / "orders.csv").write_text(as_csv(sales, names))
+    settings, proposed = propose(tmp_path, "a_payments.csv", "orders.csv")
+    assert settings.inputs["transactions"].files == ("orders.csv",)
+    assert "# - a_payments.csv: also looks like transactions, but has other columns" in proposed
+
+
+def test_every_input_gets_its_separators(tmp_path: Path) -> None:
+    rows = [
+        (f"o{n}", f"c{n % 9}", "2024-01-09", "10,50", "GBP", "ja" if n % 5 else "nein")
+        for n in range(90)
+    ]
+    header = ("Bestellnummer", "Customer Email", "Datum", "Betrag", "Währung", "Retoure")
+    (tmp_path / "o.csv").write_text(as_csv(rows, header, delimiter=";"))
+    rates = [("09.01.2024", "GBP", "1,1525"), ("10.01.2024", "GBP", "1,1530")]
+    names = ("Datum", "Currency", "Kurs")
+    (tmp_path / "rates.csv").write_text(as_csv(rates, names, delimiter=";"))
+    settings, _ = propose(tmp_path, "o.csv", "rates.csv")
+    assert settings.inputs["exchange_rates"].decimal_separator == ","
+    assert settings.inputs["transactions"].columns["user_id"] == "Customer Email"
+    assert settings.inputs["transactions"].columns["is_refund"] == "Retoure"
+    report = land(settings)
+    assert report.inputs["exchange_rates"].new.count_kept == 2
+    assert report.inputs["transactions"].new.count_kept == 90
+
+
+def test_a_word_tells_which_lines_are_refunds(tmp_path: Path) -> None:
+    rows = [
+        (f"o{n}", f"c{n % 9}", "2024-01-09", "10.50", "Refund" if n % 5 == 0 else "Sale")
+        for n in range(90)
+    ]
+    header = ("order_id", "customer_id", "ordered_at", "total", "line's type")
+    (tmp_path / "o.csv").write_text(as_csv(rows, header))
+    settings, _ = propose(tmp_path, "o.csv")
+    land(settings)
+    with open_warehouse(settings, read_only=True) as connection:
+        assert read_row(
+            connection, "SELECT count(*) FILTER (is_refund), count(*) FROM raw.transactions"
+        ) == (18, 90)
