@@ -248,7 +248,8 @@ def set_driver(rows: pd.DataFrame, name: str, value: float) -> pd.DataFrame:
     x, recency, T, silence, days = (
         altered[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in _HISTORY
     )
-    has_orders = np.isfinite(rows["frequency"].to_numpy(dtype=np.float64, na_value=np.nan))
+    # The frequency of who never ordered is 0, as that of who ordered once.
+    has_orders = np.isfinite(rows["T"].to_numpy(dtype=np.float64, na_value=np.nan))
     if name == "count_order_days":
         x = np.maximum(days - 1.0, 0.0)
     elif name == "days_since_last_order":

@@ -137,16 +137,17 @@ def test_partial_dependence_follows_the_model(shop, described):
 def test_a_changed_history_stays_possible(shop, name, value):
     model, rows, _, _ = shop
     nobody = rows.iloc[:1].assign(customer_id="nobody")
-    unknown = ["frequency", "recency", "T", "days_since_last_order", "monetary_value"]
+    unknown = ["recency", "T", "days_since_last_order", "monetary_value"]
     nobody[unknown] = np.nan
-    nobody["count_order_days"] = 0
+    nobody[["frequency", "count_order_days"]] = 0.0  # as feat_rfm has it
     both = pd.concat([rows, nobody], ignore_index=True)
     found = set_driver(both, name, value)
     last = found.iloc[-1]
     if name in ("sum_value",):
         assert last["sum_value"] == value
     else:
-        assert last[unknown].isna().all() and last["count_order_days"] == 0
+        assert last[unknown].isna().all()
+        assert last["frequency"] == 0 and last["count_order_days"] == 0
     known = found.iloc[:-1]
     assert ((known["recency"] >= 0) & (known["recency"] <= known["T"])).all()
     assert (known.loc[known["frequency"] == 0, "recency"] == 0).all()
