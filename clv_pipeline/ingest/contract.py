@@ -229,7 +229,12 @@ CAMPAIGN_EXPOSURES = Contract(
         Field("user_id", "key", "Who.", required=True, nullable=False, personal=True),
         Field("ts", "instant", "When.", required=True, nullable=False),
         Field("campaign_id", "key", "Which campaign.", required=True, nullable=False),
-        Field("arm", "text", "Arm of the test. Missing: 'treated'.", default="treated"),
+        Field(
+            "arm",
+            "text",
+            "Arm of the test. Who is in 'control' was not contacted. Missing: 'treated'.",
+            default="treated",
+        ),
         Field("cost", "money", "Cost of the contact in the reporting currency.", default="0"),
         _INGESTED_AT,
     ),

@@ -56,7 +56,7 @@ def random_rows(seed: int = 5) -> dict[str, Frame]:
     names = ["page_view", "search", "add_to_cart", "purchase", "campaign_click"]
     events = rows(900, event_name=pick(names, 900), session_id=pick(["s1", "s2"], 900))
     exposures = rows(
-        300, campaign_id=pick(["x", "y", "z"], 300), arm=pick(["treated", "control"], 300)
+        300, campaign_id=pick(["x", "y", "z"], 300), arm=pick(["treated", "Control "], 300)
     )
     texts = rows(200, text=pick(list(WORDS), 200), kind="review")
     found = {"transactions": transactions, "events": events, "texts": texts}
@@ -82,7 +82,7 @@ def within(frame: Frame, t0: pd.Timestamp, width: int) -> Frame:
 def engagement(rows: dict[str, Frame], t0: pd.Timestamp) -> Frame:
     events = seen(rows, "events", t0)
     orders = seen(rows, "transactions", t0).query("not is_refund")
-    contacts = seen(rows, "campaign_exposures", t0).query("arm != 'control'")
+    contacts = seen(rows, "campaign_exposures", t0).query("arm == 'treated'")
     found: dict[str, Any] = {
         "days_since_last_visit": (t0 - events.groupby("user_id")["day"].max()).dt.days,
         "days_since_last_exposure": (t0 - contacts.groupby("user_id")["day"].max()).dt.days,
@@ -119,7 +119,7 @@ def basket(rows: dict[str, Frame], t0: pd.Timestamp) -> Frame:
     lines = within(seen(rows, "transactions", t0), t0, 365)
     lines = lines[lines[["sku", "category", "discount"]].notna().any(axis=1)]
     lines = lines.assign(kind=lines["category"].fillna(lines["sku"]))
-    bought, back = lines[~lines["is_refund"]], lines[lines["is_refund"]]
+    bought, back = lines[~lines["is_refund"]], lines[lines["is_refund"] & lines["kind"].notna()]
     named = bought[bought["kind"].notna()]
     counts = named.groupby(["user_id", "kind"]).size()
     returned = back.groupby(["user_id", "kind"]).size().reindex(counts.index).fillna(0)
@@ -142,11 +142,11 @@ def basket(rows: dict[str, Frame], t0: pd.Timestamp) -> Frame:
             "share_mixed_category_days_365d": (per_day > 1).groupby("user_id").mean(),
             "share_discounted_365d": off / (off + paid),
             "return_ratio_365d": back.groupby("user_id").size().reindex(
-                bought["user_id"].unique()
-            ).fillna(0) / bought.groupby("user_id").size(),
+                named["user_id"].unique()
+            ).fillna(0) / named.groupby("user_id").size(),
             "max_category_return_ratio_365d": (returned / counts).groupby("user_id").max(),
-            "mean_item_price_365d": bought.groupby("user_id")["amount"].sum()
-            / bought.groupby("user_id")["quantity"].sum(),
+            "mean_item_price_365d": named.groupby("user_id")["amount"].sum()
+            / named.groupby("user_id")["quantity"].sum(),
             "price_level_365d": named.groupby("user_id")["amount"].sum() / usual,
         }
     )  # fmt: skip

@@ -117,13 +117,16 @@ baskets as (
             end
         ) as max_category_return_ratio,
         {{ rounded(
-            'cast(sum(case when prices.price > 0 then kinds.revenue end) as double) '
-            '/ nullif(sum(cast(kinds.quantity as double) * prices.price), 0)',
+            'cast(sum(case when prices.price > 0 then kinds.revenue end) as double) / nullif('
+            'sum(case when prices.price > 0 then cast(kinds.quantity as double) * prices.price end)'
+            ', 0)',
             6
         ) }} as price_level,
-        cast(sum(kinds.revenue) as double) / nullif(cast(sum(kinds.quantity) as double), 0)
+        cast(sum(case when kinds.kind is not null then kinds.revenue end) as double)
+        / nullif(cast(sum(case when kinds.kind is not null then kinds.quantity end) as double), 0)
             as mean_item_price,
-        cast(sum(kinds.count_returned_lines) as double) / nullif(sum(kinds.count_lines), 0)
+        cast(sum(case when kinds.kind is not null then kinds.count_returned_lines end) as double)
+        / nullif(sum(case when kinds.kind is not null then kinds.count_lines end), 0)
             as return_ratio,
         cast(sum(kinds.discount) as double)
         / nullif(cast(sum(kinds.discount) + sum(kinds.discountable_revenue) as double), 0)

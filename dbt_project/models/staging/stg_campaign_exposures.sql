@@ -7,7 +7,7 @@ with exposures as (
         ingested_at,
         _file_id,
         _row_number,
-        coalesce(nullif(trim(arm), ''), 'treated') as arm,
+        coalesce(nullif(lower(trim(arm)), ''), 'treated') as arm,
         {{ business_date('ts') }} as activity_date
     from {{ source('raw', 'campaign_exposures') }}
 )
