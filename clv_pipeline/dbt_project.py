@@ -24,6 +24,9 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import duckdb_config, write_atomically
 
 _HASH_FILE = ".content"
+# Of the project's files, those on which no row depends that is kept from night to night.
+_OF_NO_KEPT_ROWS = ("models/marts/", "tests/", "feature_services.yml")
+_WORDS = ("description", "data_tests")
 # What differs from run to run. No model's name, config or reference depends on it, only its SQL.
 _PARSE_DAY = "2000-01-01"
 _RUN_VARIABLES = {
@@ -168,13 +171,19 @@ def constant_variables(settings: Settings) -> dict[str, Any]:
     }
 
 
-def project_files(
-    source: Path, settings: Settings, horizons: Sequence[int] | None = None
-) -> dict[str, bytes]:
+def project_files(source: Path, settings: Settings) -> dict[str, bytes]:
     """Return every file of the project as it is to be installed, by its path in the project."""
     paths, states = find_project_files(source)
-    chosen = settings.value.horizons if horizons is None else horizons
-    return dict(_read_project(source, paths, states, tuple(chosen)))
+    return dict(_read_project(source, paths, states, tuple(settings.value.horizons)))
+
+
+def definition_files(source: Path) -> dict[str, bytes]:
+    """Return the files that decide what rows mean which are kept from night to night.
+
+    What only describes, tests or publishes them is left out, so that better words do not make
+    anybody build years anew.
+    """
+    return dict(_read_definition(source, *find_project_files(source)))
 
 
 def find_project_files(
@@ -205,6 +214,22 @@ def _read_project(
         text = dump_document(document)
         files[name] = text.encode()
     return files
+
+
+@lru_cache(maxsize=8)
+def _read_definition(
+    source: Path, paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]
+) -> dict[str, bytes]:
+    files = {path.relative_to(source).as_posix(): path.read_bytes() for path in paths}
+    for name, document in expand_documents(read_documents(source), ()).items():
+        files[name] = dump_document(_leave_out_words(document)).encode()
+    return {name: text for name, text in files.items() if not name.startswith(_OF_NO_KEPT_ROWS)}
+
+
+def _leave_out_words(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _leave_out_words(value) for key, value in part.items() if key not in _WORDS}
+    return [_leave_out_words(item) for item in part] if isinstance(part, list) else part
 
 
 def hash_files(files: Mapping[str, bytes]) -> str:

@@ -25,12 +25,12 @@ from clv_pipeline.dbt_project import (
     constant_variables,
     dbt_environment,
     dbt_variables,
+    definition_files,
     find_project_files,
     hash_files,
     install_dbt_project,
     packaged_dbt_project,
     parse_variables,
-    project_files,
 )
 from clv_pipeline.dbt_yaml import SOURCES
 from clv_pipeline.engines.building import DUCKDB, finish_engine, prepare_engine, split_by_engine
@@ -99,7 +99,7 @@ def prepare_sources(settings: Settings) -> None:
         constants["engine"] = settings.engine.name
     definition = hash_files(
         {
-            **project_files(packaged_dbt_project(), settings, horizons=()),
+            **definition_files(packaged_dbt_project()),
             "variables": json.dumps(constants, sort_keys=True).encode(),
         }
     )
