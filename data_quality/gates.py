@@ -210,7 +210,8 @@ class _Inspection:
         before = drift.read_reference(self.connection, cutoff)
         rows: list[tuple[str, float, bool]] = []
         if before is not None and len(sample) >= drift.MIN_SAMPLE:
-            now = drift.describe(sample, inputs, self.pseudonymize, before)
+            judged = tuple(feature for feature in inputs if not feature.is_of_calendar)
+            now = drift.describe(sample, judged, self.pseudonymize, before)
             for name, distribution in now.items():
                 moved = drift.compare(before.distributions[name], distribution)
                 rows.append((name, moved.psi, moved.is_collapsed))

@@ -19,7 +19,7 @@ _KEYS = {
     *("kind", "window_days", "min", "max", "null_meaning", "tags", "input"),
     *("entity", "owner", "version", "inputs"),
 }
-_TAGS = {"personal", "protected", "sensitive", "consent"}
+_TAGS = {"personal", "protected", "sensitive", "consent", "calendar"}
 # The keys of customer_features: what a feature is looked up by.
 KEY_TYPES = {"customer_id": "varchar", "cutoff_date": "date"}
 
@@ -51,7 +51,7 @@ class Feature:
     null_meaning
         What a null says; None where a null is not allowed.
     tags
-        personal, protected, sensitive, consent.
+        personal, protected, sensitive, consent; calendar is what moves for everybody every day.
     is_model_input
         Whether a model may read it.
     entity
@@ -79,6 +79,11 @@ class Feature:
     owner: str = ""
     version: int = 1
     inputs: tuple[str, ...] = ()
+
+    @property
+    def is_of_calendar(self) -> bool:
+        """Whether it moves for everybody every day, which says nothing of the data."""
+        return "calendar" in self.tags
 
 
 def load_features(project_dir: Path | None = None) -> tuple[Feature, ...]:

@@ -49,14 +49,15 @@ def drift(run: Run, features: Sequence[Feature], source: str, gap_days: int | No
         Rule(
             "drift",
             f"max(psi) FILTER (WHERE feature = {quote_literal(feature.name)})",
-            "its population stability index against the last good run is {observed}, "
-            "usual is {expected}",
+            f"the population stability index of {feature.name} against the last good run is "
+            "{observed}, usual is {expected}",
             column=feature.name,
             maximum=limit,
             severity="warn",
             if_nothing=nothing,
         )
         for feature in features
+        if not feature.is_of_calendar
     ]
     is_near = gap_days is not None and gap_days <= DAYS_OF_LITTLE_CHANGE
     return Suite(
@@ -162,4 +163,6 @@ def _value_rule(feature: Feature) -> Rule:
     holds = " AND ".join(conditions)
     if feature.null_meaning:
         holds = f"{column} IS NULL OR ({holds})"
-    return each_row("in_range", holds, f"have a value that is {' or '.join(words)}", feature.name)
+    return each_row(
+        "in_range", holds, f"have a {feature.name} that is {' or '.join(words)}", feature.name
+    )

@@ -224,7 +224,11 @@ def landed_files(run: Run) -> Suite:
         f"FROM raw.{quote_identifier(name)} GROUP BY 2"
         for name in CONTRACTS
     )
-    share = "sum(count_rows_quarantined) FILTER (WHERE {0}) / sum(count_rows_in) FILTER (WHERE {0})"
+    # A file of a day without orders has no rows, and no share of them.
+    share = (
+        "sum(count_rows_quarantined) FILTER (WHERE {0})"
+        " / nullif(sum(count_rows_in) FILTER (WHERE {0}), 0)"
+    )
     is_orders = f"files.input = {quote_literal(TRANSACTIONS.name)}"
     return Suite(
         table="ops.landed_files",

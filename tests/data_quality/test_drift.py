@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clv_pipeline.features.registry import Feature
+from clv_pipeline.features.registry import Feature, load_features
 from clv_pipeline.settings import Settings
 from clv_pipeline.warehouse import open_warehouse, read_frame
 from data_quality.drift import Distribution, Reference, compare, describe
 from data_quality.gates import record_results, run_gate
+from data_quality.suites import features
+from data_quality.suites.run import Run
 from tests.data_quality.quality_shop import CUTOFF, RunGate, spoil
 
 NUMBER = Feature("x", "v", "numeric", "double", "X.", None, None, None, "none", frozenset(), True)
@@ -90,9 +92,17 @@ def test_drift_of_one_feature_warns(shop: Settings, check: RunGate) -> None:
     report = check("features")
     broken = report.results[~report.results["is_passed"]]
     assert broken["column_name"].tolist() == ["sum_value_90d"]
-    assert "its population stability index against the last good" in broken["message"].iloc[0]
+    told = "the population stability index of sum_value_90d against the last good run"
+    assert told in broken["message"].iloc[0]
     assert report.is_passed
     assert report.sentence.endswith("with 1 warning.")
+
+
+def test_what_the_calendar_moves_is_no_drift(shop: Settings) -> None:
+    known = load_features()
+    suite = features.drift(Run(shop, CUTOFF, "run 2", frozenset()), known, "drifted", 1)
+    judged = {rule.column for rule in suite.rules} - {None}
+    assert {feature.name for feature in known} - judged == {"days_to_next_holiday"}
 
 
 @pytest.mark.parametrize(("days", "is_passed"), [(1, False), (60, True)])
