@@ -19,11 +19,9 @@ def test_clean_data_pass(check: RunGate, gate: Gate) -> None:
 def test_a_file_of_a_day_without_orders_passes(shop: Settings, check: RunGate) -> None:
     spoil(
         shop,
-        "UPDATE ops.landed_files SET run_id = 'run 0'",
-        "INSERT INTO ops.data_quality BY NAME SELECT 'run 0' AS run_id, 'raw' AS gate, "
-        "DATE '2024-05-30' AS cutoff_date, 'stop' AS severity, true AS is_passed",
+        "UPDATE ops.landed_files SET run_id = 'run 1'",
         "INSERT INTO ops.landed_files BY NAME SELECT 3 AS file_id, 'transactions' AS input, "
-        "'run 1' AS run_id, 0 AS count_rows_in, 0 AS count_rows_kept, 0 AS count_rows_guest, "
+        "'run 2' AS run_id, 0 AS count_rows_in, 0 AS count_rows_kept, 0 AS count_rows_guest, "
         "0 AS count_rows_quarantined",
     )
     report = check("raw")
