@@ -50,8 +50,10 @@ lint: .venv/.dev  ## run every linter
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/macros
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## measure the data side at its smallest
-	$(BIN)/python -m benchmarks.scale --orders 100_000 --runs 1 --only landing,staging,days,day_added,one_cutoff --results clv_benchmarks
+bench: .venv/.dev  ## measure both sides at their smallest: files to features, whole runs, models
+	$(BIN)/python -m benchmarks.scale --orders 100_000 --runs 1 --only landing,staging,days,day_added,one_cutoff,twelve_cutoffs --results clv_benchmarks
+	$(BIN)/python -m benchmarks.whole_run --orders 100_000 --results clv_benchmarks
+	$(BIN)/python -m benchmarks.scale_models --project clv_benchmarks/whole_100000 --customers 10_000 --runs 1 --only training,scoring,standing,totals,gates,publication --results clv_benchmarks
 
 check: lint test  ## run every linter and every test
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
-from benchmarks.measuring import Table, measure, write_results
+from benchmarks.measuring import RESULTS, Table, measure, write_results
 from benchmarks.scaled_shops import newest_cutoff, repeat_customers
 from clv_pipeline.evaluation.metrics import value_measures
 from clv_pipeline.models.base import FitOptions, sample_rows
@@ -57,7 +57,7 @@ def _query(settings: Settings) -> str:
     columns = ", ".join(f"{quote_identifier(n)}::FLOAT" for n in numeric_columns(settings))
     # A label that trees have something to learn of: spend by silence, with luck.
     label = (
-        "(coalesce(sum_value, 0) / (30 + coalesce(days_since_last_order, 500)) "
+        "(greatest(coalesce(sum_value, 0), 0) / (30 + coalesce(days_since_last_order, 500)) "
         "* (0.5 + (hash(customer_id) % 1000) / 1000.0))::FLOAT"
     )
     return f"SELECT {columns}, {label} AS label FROM features.customer_features"
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", type=lambda text: text.split(","), default=QUESTIONS)
     parser.add_argument("--folder", type=Path, default=Path("clv_benchmarks"))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the table goes")
     given = parser.parse_args()
     customers, runs, wanted = given.customers, given.runs, given.only
     folder = given.folder / f"customers_{customers}"
@@ -255,7 +256,8 @@ def main() -> None:
         f"python -m benchmarks.scale_models --customers {customers} --runs {runs}"
         + ("" if is_whole else f" --only {','.join(wanted)}"),
         tables,
-        "Customers of the demo's project, repeated with noise; its champion scores them.",
+        "Customers of a project, repeated with noise; its champion scores them.",
+        given.results,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,7 +155,11 @@ def test_the_model_that_serves_beats_the_simple_rules(
 def test_the_demo_ends_with_what_to_look_at(demo: tuple[Path, str]) -> None:
     printed = demo[1]
     assert "published" in printed
-    assert "clv sql" in printed
+    # What it says can be typed as it stands, after the change of folder that it names.
+    named = re.search(r"cd (.+)\n +(.+) sql \"", printed)
+    assert named is not None
+    assert Path(named[1]) == demo[0]
+    assert shutil.which(named[2]) or os.access(demo[0] / named[2], os.X_OK)
     assert "normalized_gini" in printed or "Gini" in printed
     assert "Traceback" not in printed
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -157,14 +158,22 @@ def show_answer(runner: Runner, folder: Path) -> None:
     )
     board = read_published(settings, _LEADERBOARD)
     print_frame(board, title="How good is it? (clv.model_leaderboard, * serves)")
-    runner.progress.say(
-        f"""What to do next
-  cd {folder}
-  clv sql "SELECT * FROM segment_profile"     ask the published tables
-  clv status                                  how fresh they are
-  clv dev                                     the same runs in Dagster's UI
-  clv init YOUR_FILES...                      the same on your own data, in a folder of your own"""
-    )
+    commands = {
+        'sql "SELECT * FROM segment_profile"': "ask the published tables",
+        "status": "how fresh they are",
+        "dev": "the same runs in Dagster's UI",
+        "init YOUR_FILES...": "the same on your own data, in a folder of your own",
+    }
+    clv, width = _name_command(folder), max(map(len, commands)) + 4
+    lines = [f"  {clv} {command:{width}}{meaning}" for command, meaning in commands.items()]
+    runner.progress.say("\n".join(("What to do next", f"  cd {folder}", *lines)))
+
+
+def _name_command(folder: Path) -> str:
+    """Return how to call this command in a folder: by its path, where no search finds it."""
+    called = Path(sys.argv[0])
+    is_installed = called.name == "clv" and shutil.which("clv") is None
+    return os.path.relpath(called, folder) if is_installed else "clv"
 
 
 _LEADERBOARD = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ from clv_pipeline.ingest.shop.process import (
 )
 
 _CHUNK_CUSTOMERS = 25_000
+# The last chunk stops where the rows are enough, before its last days; so it is one of many.
+_LEAST_CHUNKS = 20
 # Rows that wait until they are a group of a month's file.
 _ROWS_PER_GROUP = 50_000
 
@@ -85,7 +88,8 @@ def write_orders_parquet(
         raise ValueError(f"orders = {orders} can't be: write at least 1.")
     path = Path(path)
     laws = {**(parameters or ShopParameters()).__dict__, "orders_per_customer": orders_per_customer}
-    chunks = _chunks(ShopParameters(**laws), seed, days, start)
+    size = min(_CHUNK_CUSTOMERS, ceil(orders / orders_per_customer / _LEAST_CHUNKS))
+    chunks = _chunks(ShopParameters(**laws), seed, days, start, size)
     with _Files(path) as files:
         left = orders
         while left:
@@ -156,7 +160,9 @@ class _Files:
         self._writers[file].write_table(table)
 
 
-def _chunks(parameters: ShopParameters, seed: int, days: int, start: date) -> Iterator[pa.Table]:
+def _chunks(
+    parameters: ShopParameters, seed: int, days: int, start: date, size: int
+) -> Iterator[pa.Table]:
     season = Season.build(start, days + 1, parameters.seasonality)
     rate_scale = solve_rate_scale(parameters, season, days)
     births = birth_weights(season, days, parameters.opening_share)
@@ -165,14 +171,14 @@ def _chunks(parameters: ShopParameters, seed: int, days: int, start: date) -> It
     first_order, chunk = 0, 0
     while True:
         rng = random_stream(seed, "benchmark", chunk)
-        latents = draw_latents(rng, _CHUNK_CUSTOMERS, parameters, rate_scale, births)
+        latents = draw_latents(rng, size, parameters, rate_scale, births)
         customer, time, _ = draw_purchases(rng, latents, parameters, season, days)
         cents = draw_order_values(rng, latents.mean_value[customer], parameters)
-        home = pick(rng, COUNTRY_SHARES, _CHUNK_CUSTOMERS)
+        home = pick(rng, COUNTRY_SHARES, size)
         table = _order_rows(
             rng,
             first_order,
-            10 * (1 + chunk * _CHUNK_CUSTOMERS + customer),
+            10 * (1 + chunk * size + customer),
             time.astype(np.int64),
             cents,
             home[customer],
