@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -143,8 +142,18 @@ def say_where(runner: Runner) -> None:
     runner.progress.say(f"published  {runner.settings.paths.published_database}, Parquet beside it")
 
 
-def show_answer(runner: Runner, folder: Path) -> None:
-    """Print five rows of the answer, the model beside the baselines, and what to do next."""
+def show_answer(runner: Runner, folder: Path, clv: str) -> None:
+    """Print five rows of the answer, the model beside the baselines, and what to do next.
+
+    Parameters
+    ----------
+    runner
+        Has run.
+    folder
+        Of the project.
+    clv
+        How this command is called from there.
+    """
     settings = runner.settings
     horizon = settings.value.churn_days
     print_frame(
@@ -164,16 +173,9 @@ def show_answer(runner: Runner, folder: Path) -> None:
         "dev": "the same runs in Dagster's UI",
         "init YOUR_FILES...": "the same on your own data, in a folder of your own",
     }
-    clv, width = _name_command(folder), max(map(len, commands)) + 4
+    width = max(map(len, commands)) + 4
     lines = [f"  {clv} {command:{width}}{meaning}" for command, meaning in commands.items()]
     runner.progress.say("\n".join(("What to do next", f"  cd {folder}", *lines)))
-
-
-def _name_command(folder: Path) -> str:
-    """Return how to call this command in a folder: by its path, where no search finds it."""
-    called = Path(sys.argv[0])
-    is_installed = called.name == "clv" and shutil.which("clv") is None
-    return os.path.relpath(called, folder) if is_installed else "clv"
 
 
 _LEADERBOARD = """
