@@ -25,8 +25,12 @@ SELECT job, cutoff_date, started_at, status, message
 FROM ops.pipeline_runs ORDER BY started_at DESC, finished_at DESC LIMIT ?
 """
 _FAILURES = """
-SELECT gate, cutoff_date, severity, message FROM ops.data_quality
-WHERE NOT is_passed ORDER BY checked_at DESC, severity LIMIT ?
+SELECT gate, cutoff_date, severity, message,
+    if(count(DISTINCT run_id) > 1, ', in ' || count(DISTINCT run_id) || ' runs', '') AS how_often
+FROM ops.data_quality
+WHERE NOT is_passed
+GROUP BY gate, cutoff_date, severity, message
+ORDER BY max(checked_at) DESC, severity LIMIT ?
 """
 _LAST_DAY = "SELECT CAST(max(timezone(?, timezone('UTC', ts))) AS DATE) FROM raw.transactions"
 
@@ -66,7 +70,8 @@ def _describe_warehouse(settings: Settings, published: date | None) -> Iterator[
             yield "Checks that failed last" if len(failures) else "Checks    none has failed."
             for row in failures.itertuples():
                 effect = "stopped the run" if row.severity == "stop" else "a warning"
-                yield f"  {row.gate} as of {row.cutoff_date:%Y-%m-%d} ({effect}): {row.message}"
+                judged = f"{row.gate} as of {row.cutoff_date:%Y-%m-%d}"
+                yield f"  {judged} ({effect}{row.how_often}): {row.message}"
 
 
 def _published_cutoff(settings: Settings) -> date | None:
