@@ -20,7 +20,7 @@ from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.parallel import map_batches
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
-from clv_pipeline.warehouse import quote_identifier, stream_frames
+from clv_pipeline.warehouse import has_table, quote_identifier, stream_frames
 
 FEATURES, PREDICTIONS = "features.customer_features", "scores.customer_predictions"
 BATCH_ROWS = 100_000
@@ -112,6 +112,25 @@ def score_customers(
     parts = [_answer(model, ordered.iloc[k : k + BATCH_ROWS], settings) for k in starts]
     found = pd.concat(parts, ignore_index=True)
     return found.assign(model_version=model_version, run_id=run_id)
+
+
+def refuse_other_horizons(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, cutoff: Cutoff
+) -> None:
+    """Stop where a later cutoff was scored for other horizons: analysts would still be shown it."""
+    if not has_table(connection, *PREDICTIONS.split(".")):
+        return
+    query = (
+        f"SELECT cutoff_date, list_sort(list(DISTINCT horizon_days)) FROM {PREDICTIONS} "
+        f"WHERE cutoff_date = (SELECT max(cutoff_date) FROM {PREDICTIONS}) AND cutoff_date > ? "
+        "GROUP BY 1"
+    )
+    later = connection.execute(query, [cutoff.day]).fetchone()
+    if later is not None and later[1] != sorted(settings.value.horizons):
+        raise ScoringError(
+            f"{later[0]} was scored for the horizons {later[1]} and is newer than {cutoff}, so it "
+            f"would stay the published cutoff: run `clv run --cutoff {later[0]}` first."
+        )
 
 
 def score_in_batches(

@@ -93,6 +93,8 @@ class TrainingResult:
         The day up to which the champion had learned.
     is_same_recipe
         Whether the champion was made with the same settings, features and code.
+    other_question
+        What the champion was trained for instead of what is asked now; None where it is the same.
     notes
         Sentences on what could not be done.
     folds
@@ -111,6 +113,7 @@ class TrainingResult:
     champion_version: str | None = None
     champion_as_of: Cutoff | None = None
     is_same_recipe: bool = False
+    other_question: str | None = None
     notes: tuple[str, ...] = field(default=())
     folds: tuple[FoldResult, ...] = field(default=())
 
@@ -227,6 +230,7 @@ def train_challenger(
         champion.version,
         champion.as_of,
         champion.is_same_recipe,
+        champion.other_question,
         (*notes, *champion.notes),
         tuple(results),
     )
@@ -290,6 +294,7 @@ def decide_challenger(result: TrainingResult, policy: Policy | None = None) -> D
         has_champion=result.champion_version is not None,
         days_newer=newer,
         is_same_recipe=result.is_same_recipe,
+        other_question=result.other_question,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from clv_pipeline.evaluation.backtest import Forecasts, customer_keys, load_forecasts
 from clv_pipeline.models import store
+from clv_pipeline.models.manifest import find_other_question
 from clv_pipeline.models.panel import Panel, PanelError
 from clv_pipeline.timeline import Cutoff
 
@@ -31,6 +32,8 @@ class Champion:
         Whether settings, features and code are the challenger's.
     notes
         What was wrong with it.
+    other_question
+        What it was trained for instead of what is asked now; None where that is the same.
     """
 
     version: str | None = None
@@ -38,6 +41,7 @@ class Champion:
     backtest: tuple[Forecasts, ...] | None = None
     is_same_recipe: bool = False
     notes: tuple[str, ...] = ()
+    other_question: str | None = None
 
 
 def compare_with_champion(
@@ -76,6 +80,9 @@ def compare_with_champion(
         return Champion(version="unreadable", notes=(str(error),))
     learned = Cutoff.parse(earlier["as_of"])
     is_same = earlier["recipe"] == manifest["recipe"]
+    other = find_other_question(earlier, manifest["recipe"]["settings"])
+    if other is not None:
+        return Champion(version, learned, other_question=other)
     if learned == as_of:
         return Champion(version, learned, load_forecasts(files), is_same)
     answers = []

@@ -54,6 +54,7 @@ def decide(
     has_champion: bool = True,
     days_newer: int = 0,
     is_same_recipe: bool = False,
+    other_question: str | None = None,
 ) -> Decision:
     """Decide whether the challenger takes over from the champion.
 
@@ -73,9 +74,14 @@ def decide(
         How many days more the challenger has seen.
     is_same_recipe
         Whether both were fitted with the same settings, features and code.
+    other_question
+        What the champion was trained for instead of what is asked now, such as "was trained for
+        another currency"; it can't serve then.
     """
     if not has_champion:
         return Decision(True, "There is no champion yet, so the challenger serves.")
+    if other_question is not None:
+        return Decision(True, f"The champion {other_question}, so the challenger serves.")
     if champion is None:
         return Decision(True, "The champion can't be read, so the challenger serves.")
     found = compare(challenger, champion, policy)

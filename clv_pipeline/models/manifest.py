@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 
 LIBRARIES = ("clv-pipeline", "numpy", "pandas", "scikit-learn", "scipy", "xgboost-cpu", "xgboost")
+
+# What a value means, and is not a horizon.
+_MEANINGS = (
+    ("value", "definition"),
+    ("value", "yearly_discount_rate"),
+    ("project", "reporting_currency"),
+)
 
 
 def make_manifest(
@@ -77,7 +84,7 @@ def describe_recipe(settings: Settings, panel: Panel) -> dict[str, Any]:
     """Return what a fit depends on besides the data."""
     return {
         "settings": {
-            "value": settings.value.model_dump(mode="json"),
+            **describe_question(settings),
             "cadence": {
                 key: getattr(settings.cadence, key)
                 for key in ("training_step_days", "training_cutoffs", "min_history_days")
@@ -89,6 +96,34 @@ def describe_recipe(settings: Settings, panel: Panel) -> dict[str, Any]:
         "feature_versions": {f.name: f.version for f in panel.columns if f.version > 1},
         "code": code_hash(),
     }
+
+
+def describe_question(settings: Settings) -> dict[str, Any]:
+    """Return what values mean: a model that was fitted for others gives wrong ones."""
+    return {
+        "value": settings.value.model_dump(mode="json"),
+        "project": {"reporting_currency": settings.project.reporting_currency},
+    }
+
+
+def find_other_question(manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """Say what a model was fitted for instead of what is asked; None where it is the same.
+
+    Parameters
+    ----------
+    manifest
+        Of the model.
+    asked
+        What `describe_question` returns.
+    """
+    held = manifest.get("recipe", {}).get("settings", {})
+    for section, key in _MEANINGS:
+        before, now = held.get(section, {}).get(key), asked[section][key]
+        if before is not None and before != now:
+            return f"was trained for {section}.{key} = {before}, not for {now}"
+    known = held.get("value", {}).get("horizons")
+    missing = sorted(set(asked["value"]["horizons"]) - set(known or asked["value"]["horizons"]))
+    return f"was not trained for the horizons {missing}" if missing else None
 
 
 def hash_panel(panel: Panel) -> str:

@@ -83,12 +83,14 @@ def find_obstacle(settings: Settings) -> str | None:
     """Say why nothing could score now; None where the champion, or one in its place, can."""
     # Models bring XGBoost and scikit-learn with them, which takes seconds.
     from clv_pipeline.models import store
+    from clv_pipeline.models.manifest import describe_question, find_other_question
 
     try:
-        store.load_serving(settings.paths.models)
+        _, manifest, _ = store.load_serving(settings.paths.models)
     except store.ModelStoreError as error:
         return str(error)
-    return None
+    other = find_other_question(manifest, describe_question(settings))
+    return f"The champion {other}." if other else None
 
 
 def train(runner: Runner, cutoff: Cutoff | None) -> None:

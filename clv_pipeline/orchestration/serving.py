@@ -103,10 +103,18 @@ def score(
     Raises
     ------
     ServingError
-        If there are no features as of the cutoff, or not of every customer.
+        If there are no features as of the cutoff, or not of every customer, or the champion was
+        trained for other values, or a later cutoff was scored for other horizons.
     """
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import FEATURES, PREDICTIONS, score_in_batches, score_on_spark
+    from clv_pipeline.models.manifest import describe_question, find_other_question
+    from clv_pipeline.scoring import (
+        FEATURES,
+        PREDICTIONS,
+        refuse_other_horizons,
+        score_in_batches,
+        score_on_spark,
+    )
 
     count = _count_rows(settings, FEATURES, cutoff)
     with open_warehouse(settings, read_only=True) as connection:
@@ -115,9 +123,12 @@ def score(
                 f"As of {cutoff} there are features of {share:.3%} of the customers alone, to "
                 "learn from: run the job daily_scoring, which builds them for everybody."
             )
+        refuse_other_horizons(connection, settings, cutoff)
     note: str | None
     try:
         model, manifest, note = store.load_serving(settings.paths.models)
+        if other := find_other_question(manifest, describe_question(settings)):
+            raise ServingError(f"The champion {other}: run `clv train` first.")
     except store.ModelStoreError as error:
         model, manifest = _stand_in(settings, cutoff, run_id, str(error))
         note = str(manifest["notes"][0])

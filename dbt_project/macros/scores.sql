@@ -1,7 +1,13 @@
 {# Before scored cutoffs are written: drop those of this run, and those that were scored again or
-   whose scores are gone. Same transaction. #}
+   whose scores are gone; and the columns of horizons that are no longer asked for. Same
+   transaction. #}
 {% macro forget_changed_scores() -%}
     {% if is_incremental() -%}
+        {%- for column in adapter.get_columns_in_relation(this) %}
+            {%- if column.name not in model.columns %}
+                alter table {{ this }} drop column {{ adapter.quote(column.name) }};
+            {%- endif %}
+        {%- endfor %}
         delete from {{ this }}
         where
             {{ of_this_run('cutoff_date') }}

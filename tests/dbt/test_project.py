@@ -264,3 +264,14 @@ def write_scores(settings: Settings, cutoff: Cutoff, value: float) -> None:
             "scores.segment_actions",
             pd.DataFrame({"segment": ["welcome"], "what_to_do": ["help"]}),
         )
+
+
+def test_other_horizons_leave_no_columns_behind(empty: Settings) -> None:
+    asked = build_settings(empty.root, {"value": {"horizons": [30, 60]}})
+    command = ["run", "--select", "customer_clv_history", "customer_clv"]
+    run_dbt(asked, command, dbt_variables(asked, [D], D, "other horizons"))
+    with open_warehouse(asked, read_only=True) as connection:
+        for table in ("clv.customer_clv_history", "clv.customer_clv"):
+            names = list(read_frame(connection, f"SELECT * FROM {table}"))
+            assert {"clv_30d", "clv_60d"} <= {*names}
+            assert not [name for name in names if "90d" in name]

@@ -210,3 +210,11 @@ def test_a_backtest_survives_saving():
         found = again[forecast.horizon_days, forecast.evaluation]
         for name in ("keys", "actual", "bought", "value", "probability"):
             np.testing.assert_array_equal(getattr(found, name), getattr(forecast, name))
+
+
+def test_a_champion_that_answers_another_question_goes() -> None:
+    decision = decide(
+        [forecasts(1.5)], [forecasts(0.1)], POLICY, other_question="was trained for guilders"
+    )
+    assert decision.promote
+    assert decision.reason == "The champion was trained for guilders, so the challenger serves."
