@@ -1,5 +1,7 @@
 -- Questions that an analyst asks, answered by the published tables.
 -- Open them with:  clv sql "..."   or any DuckDB client:  published/clv.duckdb (read-only).
+-- They name the horizons of 30, 90, 180 and 365 days: where value.horizons in clv.toml are others,
+-- write yours instead.
 
 -- name: who_are_our_best_customers
 -- What are the twenty most valuable customers worth over the next year, and how sure are we?
@@ -117,6 +119,7 @@ order by count_customers desc, from_segment, to_segment;
 -- How good is the model that serves, beside the simple rules?
 select
     horizon_days,
+    evaluation_date,
     model,
     is_champion,
     round(normalized_gini, 3) as normalized_gini,
@@ -125,7 +128,8 @@ select
     round(total_bias, 3) as total_bias,
     round(top_10_capture, 3) as top_10_capture
 from clv.model_leaderboard
-order by horizon_days, normalized_gini desc, model;
+where model_version in (select m.model_version from clv.model_leaderboard as m where m.is_champion)
+order by horizon_days, evaluation_date desc, normalized_gini desc, model;
 
 -- name: was_anything_wrong
 -- How fresh are the tables, what came in, what was set aside, and which checks did not pass?
@@ -156,21 +160,26 @@ select
     count_cutoffs_better || ' of ' || count_cutoffs as cutoffs_better,
     verdict
 from clv.model_comparisons
-where measure = 'normalized_gini'
+where
+    measure = 'normalized_gini'
+    and model_version in (select m.model_version from clv.model_leaderboard as m where m.is_champion)
 order by horizon_days, advantage desc;
 
 -- name: what_drives_the_models_that_no_shap_explains
 -- What do the support vector machine and the networks look at, and how well is that known?
 select
     model,
+    horizon_days,
     driver,
     direction,
     round(share, 2) as share,
     round(fidelity, 2) as fidelity
 from clv.model_effects
-where driver_rank <= 3
-order by model, horizon_days, evaluation_date, driver_rank
-limit 12;
+where
+    driver_rank <= 3
+    and model_version in (select m.model_version from clv.model_leaderboard as m where m.is_champion)
+qualify dense_rank() over (partition by model, horizon_days order by evaluation_date desc) = 1
+order by model, horizon_days, driver_rank;
 
 -- name: where_is_it_too_high_or_too_low
 -- Is what serves calibrated, from the lowest tenth of the predictions to the highest?
@@ -199,7 +208,10 @@ select
     round(max(spread_over_cutoffs)) as spread_over_cutoffs,
     max(count_cutoffs) as count_cutoffs
 from clv.backtest_metrics
-where measure = 'profit_at_100' and slice_name = 'all'
+where
+    measure = 'profit_at_100'
+    and slice_name = 'all'
+    and model_version in (select m.model_version from clv.model_leaderboard as m where m.is_champion)
 group by horizon_days, model
 order by horizon_days, profit_at_100 desc;
 
@@ -213,7 +225,13 @@ select
     round(mean_absolute_effect, 2) as mean_absolute_effect,
     round(share, 3) as share_of_effects
 from clv.feature_effects
-where level = 'concept' and horizon_days = (select max(f.horizon_days) from clv.feature_effects as f)
+where
+    level = 'concept'
+    and cutoff_date = (select max(f.cutoff_date) from clv.feature_effects as f)
+    and horizon_days = (
+        select max(f.horizon_days) from clv.feature_effects as f
+        where f.cutoff_date = feature_effects.cutoff_date
+    )
 order by segment, driver_rank;
 
 -- name: how_did_it_turn_out

@@ -175,6 +175,7 @@ def published(tmp_path: Path) -> Path:
     with open_database(version / "clv.duckdb") as connection:
         connection.execute(
             "CREATE TABLE customer_clv AS SELECT 'c' || i AS customer_id, i * 1000.5 AS clv, "
+            "1.0 AS clv_90d, 2.0 AS clv_180d, "
             "DATE '1998-06-30' AS cutoff_date FROM range(100) AS t(i)"
         )
     (tmp_path / ".clv" / "published").symlink_to(version)
@@ -197,6 +198,14 @@ def test_sql_answers_and_can_t_write(published: Path) -> None:
     code, said = ask("SELECT clw FROM customer_clv")
     assert code == 1
     assert '"clw" not found' in said
+    assert "horizons" not in said
+    for query in (
+        "SELECT sum(clv_365d) FROM customer_clv",
+        "SELECT round(clv_365d) AS clv_365d FROM customer_clv ORDER BY clv_365d_p10",
+    ):
+        code, said = ask(query)
+        assert code == 1
+        assert "The horizons of these tables are 90, 180 days: ask for clv_180d" in said
     assert "Traceback" not in said
 
 

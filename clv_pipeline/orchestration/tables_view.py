@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import duckdb
@@ -33,7 +34,7 @@ def read_published(settings: Settings, query: str) -> pd.DataFrame:
         try:
             return read_frame(connection, query)
         except duckdb.Error as error:
-            raise QueryError(_first_lines(str(error))) from None
+            raise QueryError(_first_lines(str(error)) + _name_horizons(connection, error)) from None
 
 
 def print_query(settings: Settings, query: str, *, as_csv: bool, rows: int) -> None:
@@ -83,6 +84,20 @@ def _decimals(column: pd.Series[Any]) -> int:
         return 0
     largest = column.abs().max()
     return 3 if pd.isna(largest) or largest < 10 else 2 if largest < 1_000 else 0
+
+
+def _name_horizons(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
+    """Say which horizons there are, where a column of another one was asked for."""
+    asked = re.search(r'[Cc]olumn "[a-z_]*?_(\d+)d(_[a-z0-9_]+)?"', str(error))
+    if asked is None or not isinstance(error, duckdb.BinderException):
+        return ""
+    names = read_frame(connection, "SELECT * FROM clv.customer_clv LIMIT 0").columns
+    found = (re.fullmatch(r"clv_(\d+)d", name) for name in names)
+    days = sorted(int(name[1]) for name in found if name)
+    if not days or int(asked[1]) in days:
+        return ""
+    listed = ", ".join(map(str, days))
+    return f"\nThe horizons of these tables are {listed} days: ask for clv_{days[-1]}d, say."
 
 
 def _first_lines(text: str) -> str:
