@@ -28,6 +28,8 @@ SMALL_REPEAT_SHARE = 0.05
 LARGE_GUEST_SHARE = 0.3
 LARGE_REFUND_SHARE = 0.3
 LARGE_CUSTOMER_SHARE = 0.2
+# Orders are restated now and then, not most of them.
+MANY_STAMPED = 0.2
 _WITHOUT = {
     "users": "signup, country, device, acquisition source and consent",
     "events": "visits, page views, carts and days since the last visit",
@@ -134,6 +136,8 @@ class _Facts:
     sum_orders: float
     largest_share: float
     has_costs: bool
+    share_stamped: float
+    share_superseded: float
     harmless: frozenset[str]
 
 
@@ -147,6 +151,15 @@ def _facts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> _Facts:
         buyers AS (
           SELECT user_id, count(DISTINCT order_day) AS days, count(*) AS lines
           FROM orders WHERE user_id IS NOT NULL AND NOT is_refund GROUP BY user_id
+        ),
+        stamped AS (
+          SELECT count(DISTINCT ingested_at) > 1 AS is_stamped, sum(amount) AS amount,
+            sum(amount) FILTER (ingested_at = newest) AS newest_amount
+          FROM (
+            SELECT *, max(ingested_at) OVER (PARTITION BY transaction_id, _file_id) AS newest
+            FROM orders WHERE transaction_id IS NOT NULL AND NOT is_refund
+          )
+          GROUP BY transaction_id, _file_id HAVING count(*) > 1
         )
         SELECT
           (SELECT count(*) FROM orders),
@@ -157,7 +170,12 @@ def _facts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> _Facts:
           (SELECT coalesce(sum(abs(amount)) FILTER (is_refund), 0)::DOUBLE FROM orders),
           (SELECT coalesce(sum(amount) FILTER (NOT is_refund), 0)::DOUBLE FROM orders),
           (SELECT coalesce(max(lines) / sum(lines), 0)::DOUBLE FROM buyers),
-          (SELECT coalesce(bool_or(variable_cost <> 0), false) FROM orders)
+          (SELECT coalesce(bool_or(variable_cost <> 0), false) FROM orders),
+          (SELECT coalesce(avg(is_stamped::INTEGER), 0)::DOUBLE FROM stamped),
+          coalesce(
+            (SELECT sum(amount - newest_amount) FILTER (is_stamped)::DOUBLE FROM stamped)
+            / (SELECT nullif(sum(amount) FILTER (NOT is_refund), 0)::DOUBLE FROM orders), 0
+          )
         """,
     )
     harmless = connection.execute(
@@ -165,6 +183,17 @@ def _facts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> _Facts:
     ).fetchall()
     figures: list[Any] = [*row, frozenset(message for (message,) in harmless)]
     return _Facts(*figures)
+
+
+def _stamped(facts: _Facts) -> Finding:
+    return Finding(
+        "stamped_lines",
+        "warn",
+        f"Of {facts.share_stamped:.1%} of the orders with several lines in a file, the lines have "
+        "different ingested_at: they count as versions, of which the newest alone holds, and "
+        f"{facts.share_superseded:.1%} of the amounts are left out.",
+        "Where these are lines of one order, map an ingested_at that all of them share, or none.",
+    )
 
 
 def _findings(
@@ -175,6 +204,8 @@ def _findings(
     if facts.count_buyers:
         findings += [_repeat(facts), _largest(facts)]
     findings += [_guests(transactions), _refunds(facts)]
+    if facts.share_stamped > MANY_STAMPED and settings.inputs["transactions"].grain == "line":
+        findings.append(_stamped(facts))
     findings += _history(settings, facts)
     if cutoff is not None and facts.last_day is not None:
         findings.append(_freshness(settings, facts.last_day, cutoff))

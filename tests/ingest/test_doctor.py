@@ -113,3 +113,18 @@ def test_what_stops_landing_stops_the_doctor(shop: Shop) -> None:
     report = examine(shop.settings)
     assert [finding.check for finding in report.findings] == ["landing"]
     assert "none.csv" in str(report)
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_lines_that_were_stamped_one_by_one_are_told(shop: Shop, seconds: int) -> None:
+    rows = [
+        (f"u{order % 60}", day, "10", f"o{order}", f"{day}T10:00:0{line * seconds}Z")
+        for order in range(120)
+        for day in [date(2022, 1, 1) + timedelta(days=order)]
+        for line in range(2)
+    ]
+    shop.write("a.csv", as_csv(rows, (*HEADER, "transaction_id", "ingested_at")))
+    text = str(examine(shop.settings))
+    told = "Of 100.0% of the orders with several lines in a file, the lines have different "
+    assert (told in text) == bool(seconds)
+    assert ("50.0% of the amounts are left out" in text) == bool(seconds)
