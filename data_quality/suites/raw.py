@@ -15,6 +15,10 @@ from data_quality.suites.run import Run, business_day
 
 # Fewer orders than this make no median to compare.
 MIN_ORDERS = 10
+IF_WRONG = (
+    "if not, put the right file in the wrong one's place, under its name, with "
+    'when_changed = "replace" under its input in clv.toml'
+)
 _STAGED = "staging.stg_transactions"
 ROW_ADDRESS = "'file ' || _file_id || ' row ' || _row_number"
 
@@ -100,7 +104,8 @@ def transactions(run: Run) -> Suite:
                 "volume_against_earlier",
                 f"({per_day.format('is_new')}) / ({per_day.format('NOT is_new')})",
                 "newly landed data have {observed} times as many rows per day as earlier data, "
-                "allowed is {expected}: if they are right, raise gates.max_volume_ratio",
+                "allowed is {expected}: if they are right, raise gates.max_volume_ratio; "
+                + IF_WRONG,
                 maximum=gates.max_volume_ratio,
                 if_nothing="nothing new to compare with nothing earlier",
             ),
@@ -117,7 +122,8 @@ def transactions(run: Run) -> Suite:
                 "volume_against_staged",
                 f"count(*) / {_staged_rows(run)}",
                 "the landed table holds {observed} times the rows that the last good run staged, "
-                "allowed is {expected}: if they are right, raise gates.max_volume_ratio",
+                "allowed is {expected}: if they are right, raise gates.max_volume_ratio; "
+                + IF_WRONG,
                 minimum=1 / gates.max_volume_ratio,
                 if_nothing="nothing is staged yet",
             ),
@@ -201,7 +207,7 @@ def order_values(run: Run) -> Suite:
                 "arg_max(ratio, abs(ln(ratio)))",
                 "the median order value of newly landed data is {observed} times that of the other "
                 "data, allowed is {expected}: if the amounts are right, raise "
-                "gates.max_amount_ratio",
+                "gates.max_amount_ratio; " + IF_WRONG,
                 column="amount",
                 minimum=1 / limit,
                 maximum=limit,
