@@ -29,8 +29,7 @@ RAW = [
         "INSERT INTO raw.transactions BY NAME SELECT t.* REPLACE (r AS _row_number) FROM "
         "raw.transactions AS t, range(100000, 100100) AS x(r) WHERE _file_id = 2",
         "volume_against_earlier",
-        "allowed is at most 20: if they are right, raise gates.max_volume_ratio; if not, put the right "
-        "file",
+        "if they are right, raise gates.max_volume_ratio; if not, put the right file",
     ),
     warning(
         "raw",
