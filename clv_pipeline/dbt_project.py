@@ -115,6 +115,7 @@ def dbt_variables(
         "auxiliary_horizons": list(settings.value.auxiliary_horizons),
         "drawn_cutoffs": sorted(str(cutoff) for cutoff in draw.cutoffs),
         "drawn_halvings": draw.halvings,
+        "max_staleness_days": settings.gates.max_staleness_days,
         "run_id": run_id,
     }
 

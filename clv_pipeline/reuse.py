@@ -28,7 +28,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 # These differ from run to run without changing a row; cutoffs and their draws are looked at one by
 # one.
-_IMMATERIAL = {"run_id", "cutoffs", "drawn_cutoffs", "drawn_halvings"}
+_IMMATERIAL = {"run_id", "cutoffs", "drawn_cutoffs", "drawn_halvings", "max_staleness_days"}
 # Only what is derived for a cutoff depends on these.
 _OF_CUTOFFS = {"data_through", "horizons", "auxiliary_horizons"}
 # What Python writes beside the landed rows.

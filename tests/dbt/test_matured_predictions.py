@@ -115,3 +115,28 @@ def test_predictions_are_reviewed_once_their_label_has_matured(tmp_path: Path) -
             )
             assert line["expected_buyers"] == pytest.approx(0.4 * len(group))
             assert line["actual_buyers"] == (y > 0).sum()
+
+
+def test_orders_that_come_a_day_late_are_reviewed_after_all(tmp_path: Path) -> None:
+    settings = build_settings(tmp_path, {"value": {"horizons": [30, 60]}})
+    end = LATE.shift(30)
+    orders = transactions()
+    orders = orders[orders["ts"] < pd.Timestamp(end.day)]
+    fill_raw(settings, {"transactions": orders})
+    stages = ["staging", "intermediate", "as_of"]
+    build_stages(settings, [EARLY, LATE], end, "run", stages)
+    predict(settings, EARLY, "first")
+    predict(settings, LATE, "first")
+    before = review(settings, end)
+    last_day = pd.DataFrame({"user_id": ["c1"], "ts": [pd.Timestamp(end.day)], "amount": [500.0]})
+    fill_raw(settings, {"transactions": pd.concat([orders, last_day], ignore_index=True)})
+    build_stages(settings, [end.shift(1)], end.shift(1), "next", stages)
+    after = review(settings, end.shift(1))
+
+    def actual(found: pd.DataFrame, cutoff: Cutoff, horizon: int) -> float:
+        at = (found["cutoff_date"] == pd.Timestamp(cutoff.day)) & (found["cohort"] == "all")
+        return float(found.loc[at & (found["horizon_days"] == horizon), "sum_actual"].iloc[0])
+
+    assert actual(after, LATE, 30) == pytest.approx(actual(before, LATE, 30) + 500)
+    assert actual(after, EARLY, 30) == pytest.approx(actual(before, EARLY, 30))
+    assert len(after) == len(before)
