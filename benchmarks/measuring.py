@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.watching import peak_memory, watch_children
+from benchmarks.watching import peak_memory, watch_processes
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -147,13 +147,13 @@ def _child(
     try:
         if prepare is not None:
             prepare()
-        with watch_children() as children:
+        with watch_processes() as processes:
             began = time.perf_counter()
             answer = function(*arguments)
             took = time.perf_counter() - began
         if isinstance(answer, Timed):
             took, answer = answer.seconds, answer.answer
-        sender.send((took, peak_memory() + children.peak_bytes, answer))
+        sender.send((took, max(peak_memory(), processes.peak_bytes), answer))
     except BaseException:
         sender.send(traceback.format_exc())
     finally:

@@ -46,9 +46,9 @@ class Watch:
             self.peak_bytes = max(self.peak_bytes, self._look())
 
 
-def watch_children() -> Watch:
-    """Watch the resident memory that this process's children have together."""
-    return Watch(children_bytes)
+def watch_processes() -> Watch:
+    """Watch the resident memory that this process and its children have at the same time."""
+    return Watch(processes_bytes)
 
 
 def watch_folder(folder: Path) -> Watch:
@@ -68,17 +68,17 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def children_bytes() -> int:
-    """Return the resident memory of this process's children; 0 where there is no ``/proc``.
+def processes_bytes() -> int:
+    """Return the resident memory of this process and its children; 0 where there is no ``/proc``.
 
     What they share is counted with each, so the figure errs upwards.
     """
     page = os.sysconf("SC_PAGE_SIZE")
     held = 0
-    for task in Path("/proc/self/task").glob("*/children"):
+    for task in (None, *Path("/proc/self/task").glob("*/children")):
         try:
-            for child in task.read_text().split():
-                held += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * page
+            for process in ("self",) if task is None else task.read_text().split():
+                held += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * page
         except OSError:
             continue
     return held
