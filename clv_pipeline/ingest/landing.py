@@ -244,6 +244,7 @@ class _Landing:
             # It is read again, and found damaged again, so that every run says so.
             return False
         self._count_skipped += 1
+        self._take_out_newer(source.path, entry.file_id)
         if entry.path != source.path:
             notice = Notice(
                 "duplicate_file",
@@ -252,6 +253,16 @@ class _Landing:
             self._warnings.append(notice.message)
             self._poster.warn(entry.file_id, source.path, [notice])
         return True
+
+    def _take_out_newer(self, path: str, file_id: int) -> None:
+        """Drop what a file held in between, where it holds everything and is as it was again."""
+        held = [e.file_id for e in self._known if e.path == path and e.status == "landed"]
+        newer = [number for number in held if number > file_id]
+        if newer and self._chosen.when_changed == "replace":
+            self._poster.take_out(newer)
+            self._known = ledger.landed_files(self._connection, self._contract.name)
+            self._needs_full_refresh = True
+            self._warnings.append(f"{path} is again what it was: what came since was taken out.")
 
     def _entry(self, source: Source) -> ledger.LandedFile | None:
         return next(

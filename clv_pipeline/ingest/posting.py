@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -106,40 +107,35 @@ class Poster:
         """
         connection = self._connection
         found, unknown = Totals(), dict[str, Counter[str]]()
-        connection.begin()
         try:
-            self._make_room(delivery)
-            # In order, threads would leave parts of row groups behind, to be put together later.
-            connection.execute(f"SET preserve_insertion_order = {not is_numbered}")
-            found = self._insert_parts(delivery, parts, unknown)
-            if count is not None and found.count_in != count:
-                raise UnreadError(
-                    f"{delivery.source.path} says that it has {count:,} rows, but "
-                    f"{found.count_in:,} could be read. Nothing of it was landed; deliver it again."
-                )
-            if self._contract.name == "transactions":
-                found += self._set_lacking_rates_apart(delivery)
-            self._note_unknown_values(delivery, unknown)
-            totals = self._check_totals(delivery, found)
-            if self._contract.name == "account_merges":
-                refuse_cycle(connection, delivery.source.path)
-            delivery.source.check_unchanged()
-            self._write_entry(delivery, totals, "landed")
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
+            with self._transaction():
+                self._make_room(delivery)
+                # In order, threads would leave parts of row groups behind, to be joined later.
+                connection.execute(f"SET preserve_insertion_order = {not is_numbered}")
+                found = self._insert_parts(delivery, parts, unknown)
+                if count is not None and found.count_in != count:
+                    raise UnreadError(
+                        f"{delivery.source.path} says that it has {count:,} rows, but "
+                        f"{found.count_in:,} could be read. Nothing of it was landed; deliver it "
+                        "again."
+                    )
+                if self._contract.name == "transactions":
+                    found += self._set_lacking_rates_apart(delivery)
+                self._note_unknown_values(delivery, unknown)
+                totals = self._check_totals(delivery, found)
+                if self._contract.name == "account_merges":
+                    refuse_cycle(connection, delivery.source.path)
+                delivery.source.check_unchanged()
+                self._write_entry(delivery, totals, "landed")
         finally:
             connection.execute("RESET preserve_insertion_order")
         return totals
 
     def set_aside(self, delivery: Delivery, reason: str) -> None:
         """Put a file that can't be read into the quarantine as a whole; it counts no rows."""
-        connection = self._connection
-        connection.begin()
-        try:
+        with self._transaction():
             self._make_room(delivery)
-            connection.execute(
+            self._connection.execute(
                 "INSERT INTO ops.quarantine VALUES (?, ?, ?, NULL, NULL, ?, NULL, ?, ?)",
                 [
                     self._contract.name,
@@ -151,9 +147,20 @@ class Poster:
                 ],
             )
             self._write_entry(delivery, Totals(), "quarantined")
-            connection.commit()
+
+    def take_out(self, file_ids: Iterable[int]) -> None:
+        """Drop the rows of landed files that others have taken the place of."""
+        with self._transaction():
+            self._replace(file_ids)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.begin()
+        try:
+            yield
+            self._connection.commit()
         except BaseException:
-            connection.rollback()
+            self._connection.rollback()
             raise
 
     def warn(self, file_id: int | None, path: str, notices: Iterable[Notice]) -> None:
@@ -183,10 +190,12 @@ class Poster:
         return self._settings.inputs["transactions"].grain
 
     def _make_room(self, delivery: Delivery) -> None:
-        name = self._contract.name
-        ledger.forget_rows(self._connection, name, delivery.file_id)
-        for file_id in delivery.replaces:
-            ledger.forget_rows(self._connection, name, file_id)
+        ledger.forget_rows(self._connection, self._contract.name, delivery.file_id)
+        self._replace(delivery.replaces)
+
+    def _replace(self, file_ids: Iterable[int]) -> None:
+        for file_id in file_ids:
+            ledger.forget_rows(self._connection, self._contract.name, file_id)
             ledger.mark_replaced(self._connection, file_id)
 
     def _insert_parts(

@@ -322,6 +322,28 @@ def test_file_that_changes_while_it_is_read_is_refused(
     assert shop.query("SELECT count(*) FROM raw.transactions") == [(0,)]
 
 
+@pytest.mark.parametrize("right", [ROWS, ROWS[:0]])
+def test_a_wrong_file_gives_way_to_what_was_there_before(
+    shop: Shop, right: list[tuple[str, ...]]
+) -> None:
+    shop.write("a.csv", as_csv(right))
+    # A header alone has the same content under every name.
+    shop.write("b.csv", as_csv(right))
+    shop.land()
+    shop.write("b.csv", as_csv([("o9", "eve", "2024-02-01", "99999.00")]))
+    shop.land()
+    assert (Decimal("99999.00"),) in shop.query("SELECT amount FROM raw.transactions")
+    shop.write("b.csv", as_csv(right))
+    shop.inputs["transactions"]["when_changed"] = "replace"
+    report = shop.land_transactions()
+    assert report.needs_full_refresh
+    assert any("is again what it was" in warning for warning in report.warnings)
+    expected = sorted(Decimal(row[3]) for row in right if row[3] != "x")
+    assert sorted(shop.amounts()) == expected
+    again = shop.land_transactions()
+    assert (again.files_new, again.needs_full_refresh) == (0, False)
+
+
 def test_one_input_lands_alone(shop: Shop) -> None:
     shop.write("a.csv", as_csv(ROWS))
     heard: list[str] = []
