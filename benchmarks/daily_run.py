@@ -22,19 +22,19 @@ import time
 # The clock starts before the imports, whose time is part of what is measured.
 STARTED = time.monotonic()
 
-import argparse  # noqa: E402
-import resource  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from clv_pipeline.orchestration.environment import prepare_environment, prepare_process  # noqa: E402
-from clv_pipeline.progress import Progress  # noqa: E402
-from clv_pipeline.settings import Settings, load_settings  # noqa: E402
-from clv_pipeline.timeline import Cutoff  # noqa: E402
+from clv_pipeline.orchestration.environment import prepare_environment, prepare_process
+from clv_pipeline.progress import Progress
+from clv_pipeline.settings import Settings, load_settings
+from clv_pipeline.timeline import Cutoff
 
 EXAMPLE = """\
 example:

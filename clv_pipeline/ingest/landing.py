@@ -216,10 +216,8 @@ class _Landing:
         if not (self._settings.root / file).is_file():
             self._miss(str(self._settings.root / file))
             return
-        with attached_table(self._connection, self._settings.root, self._chosen) as (
-            source,
-            relation,
-        ):
+        attached = attached_table(self._connection, self._settings.root, self._chosen)
+        with attached as (source, relation):
             if not self._skips(source):
                 rows = read_table(self._connection, relation, source.count_records)
                 self._land_rows(source, rows)
