@@ -18,6 +18,7 @@ from clv_pipeline.dbt_yaml import (
 )
 from clv_pipeline.drawing import NOBODY_DRAWN, Draw
 from clv_pipeline.engines.building import DUCKDB, SPARK
+from clv_pipeline.paths import Paths
 from clv_pipeline.settings import InputSettings, Settings
 from clv_pipeline.spilling import spill_limit
 from clv_pipeline.timeline import Cutoff
@@ -121,8 +122,15 @@ def dbt_variables(
 
 
 # What dbt kept of a parsed project holds as long as the profile stays the same. Nothing is opened
-# while it parses, so what differs from one process to the next is left out of it.
-PARSED_UNDER = {"CLV_DBT_SPILL": "", "CLV_DBT_SPILL_LIMIT": "1 MB"}
+# while it parses, so what differs from one process, home or machine to the next is left out of it.
+# The warehouse's name is not: dbt calls the database by it.
+PARSED_UNDER = {
+    "CLV_DBT_WAREHOUSE": Paths(Path()).warehouse.name,
+    "CLV_DBT_MEMORY_LIMIT": "1 GB",
+    "CLV_DBT_THREADS": "1",
+    "CLV_DBT_SPILL": "",
+    "CLV_DBT_SPILL_LIMIT": "1 MB",
+}
 
 
 def dbt_environment(settings: Settings, target: str = DUCKDB) -> dict[str, str]:

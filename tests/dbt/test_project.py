@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 from clv_pipeline.dbt_process import TransformError
-from clv_pipeline.dbt_project import dbt_variables, install_dbt_project
+from clv_pipeline.dbt_project import dbt_variables, install_dbt_project, parse_variables
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.transform import build_stages, prepare_sources, run_dbt
@@ -103,6 +104,20 @@ def test_no_handle_stays_open(empty: Settings) -> None:
     connection = duckdb.connect(str(empty.paths.warehouse), config={"threads": 1})
     connection.close()
     assert not [name for name in os.environ if name.startswith("CLV_DBT_")]
+
+
+def test_what_was_parsed_serves_a_home_that_moved_to_another_machine(tmp_path: Path) -> None:
+    here = build_settings(tmp_path / "here", {})
+    run_dbt(here, ["parse"], parse_variables(here))
+    shutil.copytree(here.paths.home, tmp_path / "there" / here.paths.home.name)
+    machine = {"engine": {"memory_limit": "2GB", "threads": 7}}
+    there = build_settings(tmp_path / "there", machine)
+    log = there.paths.dbt_target / "logs" / "dbt.log"
+    log.write_text("")
+    parsed = (there.paths.dbt_target / "partial_parse.msgpack").stat().st_mtime_ns
+    run_dbt(there, ["parse"], parse_variables(there))
+    assert "Unable to do partial parsing" not in log.read_text()
+    assert (there.paths.dbt_target / "partial_parse.msgpack").stat().st_mtime_ns == parsed
 
 
 def test_a_failure_names_the_model_and_why(empty: Settings) -> None:
