@@ -29,7 +29,8 @@ def save_model(
     """Write a model and its manifest below ``folder``, under the manifest's model_version.
 
     The files are written to a temporary folder, flushed to disk and renamed, so that a folder
-    under a version's name is always whole. A version that is there already is left as it is.
+    under a version's name is always whole. A version that is there already is left as it is, unless
+    it has been damaged since.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def save_model(
     """
     version = str(manifest["model_version"])
     target = folder / _checked_name(version)
-    if (target / MANIFEST).exists():
+    if target.exists() and _is_whole(folder, version):
         return target
     files = model.to_files() | (extra or {})
     checksums = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
@@ -112,6 +113,14 @@ def load_files(folder: Path, version: str) -> tuple[Files, dict[str, Any]]:
             raise ModelStoreError(_damage(version, name))
         files[name] = data
     return files, manifest
+
+
+def _is_whole(folder: Path, version: str) -> bool:
+    try:
+        load_files(folder, version)
+    except ModelStoreError:
+        return False
+    return True
 
 
 def load_model(folder: Path, version: str) -> tuple[CLVModel, dict[str, Any]]:

@@ -54,6 +54,9 @@ def test_a_damaged_file_is_refused_by_name(folder, name, damage):
         store.load_model(folder, "2024-01-31-aaaaaaaa")
     # The other one is not touched by it.
     store.load_model(folder, "2024-02-29-bbbbbbbb")
+    # The same training makes the same version: it takes the damaged one's place.
+    save(folder, "2024-01-31-aaaaaaaa")
+    store.load_model(folder, "2024-01-31-aaaaaaaa")
 
 
 def test_a_manifest_that_was_altered_is_refused(folder):
