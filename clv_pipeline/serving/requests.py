@@ -133,7 +133,11 @@ class Publication(BaseModel):
 
 
 class HorizonValue(BaseModel):
-    """What is expected over one horizon; bounds as they are published."""
+    """What is expected over one horizon; further bounds as they are published.
+
+    Of one customer read p10 to p90. low_80 to high_80 and low_95 to high_95 are right over many
+    customers, not for each.
+    """
 
     model_config = ConfigDict(extra="allow")
 
