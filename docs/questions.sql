@@ -242,6 +242,7 @@ select
     cohort,
     round(sum_predicted) as sum_predicted,
     round(sum_actual) as sum_actual,
+    known_through_date,
     round(total_bias, 3) as total_bias,
     round(coverage_80, 3) as coverage_80,
     round(normalized_gini, 3) as normalized_gini

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,9 +40,10 @@ class Review:
 def review_predictions(review: pd.DataFrame) -> list[Review]:
     """Compare the newest matured predictions of each horizon with earlier ones.
 
-    Drift is named where the total is off by ``MOST_SPREADS`` spreads of the earlier totals and by
-    at least 10 points, or by 30 % while fewer than three earlier cutoffs are known; where the
-    normalized Gini is lower by .05; or where fewer than 70 % lie within an 80 % interval.
+    Drift is named where the total, as known when it matured, is off by ``MOST_SPREADS`` spreads of
+    the earlier totals and by at least 10 points, or by 30 % while fewer than three earlier cutoffs
+    are known; where the normalized Gini is lower by .05; or where fewer than 70 % lie within an
+    80 % interval.
 
     Parameters
     ----------
@@ -72,9 +74,15 @@ def _describe(row: pd.Series) -> str:
     )
 
 
+def _bias_when_matured(reviews: Any) -> Any:
+    # Of all that came in later the newest review knows least, so it would seem to have changed.
+    came_in = reviews["sum_actual_when_matured"]
+    return reviews["sum_predicted"] / np.where(came_in > 0, came_in, np.nan) - 1
+
+
 def _find_drift(newest: pd.Series, earlier: pd.DataFrame) -> str | None:
     reasons = []
-    bias, before = newest["total_bias"], earlier["total_bias"].dropna()
+    bias, before = _bias_when_matured(newest), _bias_when_matured(earlier).dropna()
     if len(before) >= MIN_EARLIER:
         shift = bias - before.mean()
         limit = max(MOST_SPREADS * float(before.std()), LEAST_SHIFT)

@@ -140,3 +140,61 @@ def test_orders_that_come_a_day_late_are_reviewed_after_all(tmp_path: Path) -> N
     assert actual(after, LATE, 30) == pytest.approx(actual(before, LATE, 30) + 500)
     assert actual(after, EARLY, 30) == pytest.approx(actual(before, EARLY, 30))
     assert len(after) == len(before)
+
+
+def sum_actual(review: pd.DataFrame, name: str = "sum_actual") -> float:
+    return float(review.loc[review["cohort"] == "all", name].iloc[0])
+
+
+def test_what_comes_in_late_is_counted_once_the_window_has_settled(tmp_path: Path) -> None:
+    orders = transactions()
+    window = orders["ts"].between("2024-03-02", "2024-04-01", inclusive="left")
+    # A tenth of the window's orders came in weeks after it, two beyond the day on which it settles.
+    late = orders[window].index[::10]
+    came_in = orders["ts"].copy()
+    came_in[late] = pd.Timestamp("2024-04-20")
+    came_in[orders[window].index[5:7]] = pd.Timestamp("2024-05-02")
+    orders = orders.assign(ingested_at=came_in)
+    known = {
+        day: float(orders.loc[window & (came_in < pd.Timestamp(day)), "amount"].sum())
+        for day in ("2024-04-01", "2024-05-01")
+    }
+    assert known["2024-04-01"] < known["2024-05-01"] < orders.loc[window, "amount"].sum()
+    matured, settled = EARLY.shift(30), EARLY.shift(60)
+    answers = []
+    for name, ends in {
+        "night after night": [matured, matured.shift(15), settled, settled.shift(15)],
+        "an older day once more": [matured, settled, matured.shift(15)],
+        "once, late": [settled.shift(20)],
+    }.items():
+        settings = build_settings(tmp_path / name, {"value": {"horizons": [30]}})
+        fill_raw(settings, {"transactions": orders})
+        stages = ["staging", "intermediate", "as_of"]
+        build_stages(settings, [EARLY], settled.shift(20), "run", stages)
+        predict(settings, EARLY, "first")
+        reviews = [review(settings, end).query("horizon_days == 30") for end in ends]
+        if len(reviews) > 1:
+            assert sum_actual(reviews[0]) == pytest.approx(known["2024-04-01"])
+        for column, day in (
+            ("sum_actual", "2024-05-01"),
+            ("sum_actual_when_matured", "2024-04-01"),
+        ):
+            assert sum_actual(reviews[-1], column) == pytest.approx(known[day]), name
+        answers.append(reviews[-1].reset_index(drop=True))
+    for answer in answers[1:]:
+        pd.testing.assert_frame_equal(answers[0], answer)
+    assert set(answers[0]["known_through_date"].dt.date) == {settled.day}
+
+
+def test_reviews_of_before_they_said_what_they_knew_are_made_again(tmp_path: Path) -> None:
+    settings = build_settings(tmp_path, {"value": {"horizons": [30]}})
+    fill_raw(settings, {"transactions": transactions()})
+    build_stages(settings, [EARLY], LATE.shift(30), "run", ["staging", "intermediate", "as_of"])
+    predict(settings, EARLY, "first")
+    before = review(settings, LATE.shift(30))
+    with open_warehouse(settings) as connection:
+        connection.execute("UPDATE clv.matured_predictions SET sum_actual = 0")
+        for column in ("known_through_date", "sum_actual_when_matured"):
+            connection.execute(f"ALTER TABLE clv.matured_predictions DROP COLUMN {column}")
+    after = review(settings, LATE.shift(30))
+    pd.testing.assert_frame_equal(before, after[before.columns], check_like=True)

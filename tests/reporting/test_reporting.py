@@ -72,6 +72,7 @@ def reviews(biases: list[float], ginis: list[float] | None = None, coverage: flo
                     "cohort": cohort,
                     "sum_predicted": 1000.0 * size * (1 + bias),
                     "sum_actual": 1000.0 * size,
+                    "sum_actual_when_matured": 1000.0 * size,
                     "total_bias": bias,
                     "coverage_80": coverage,
                     "normalized_gini": (ginis or [0.7] * len(biases))[k],
@@ -109,3 +110,17 @@ def test_a_shop_that_was_always_off_does_not_drift():
     # Level with its past: the gate and the calibration answer for that.
     (found,) = review_predictions(reviews([0.35, 0.33, 0.36, 0.34]))
     assert found.drift is None
+
+
+def test_orders_that_come_in_late_are_no_drift():
+    # A fifth comes in after the window: counted in the earlier reviews, not yet in the newest.
+    review = reviews([0.0] * 4 + [0.25])
+    review["sum_actual_when_matured"] = review["sum_predicted"] / 1.25
+    newest = review["cutoff_date"] == review["cutoff_date"].max()
+    review.loc[newest, "sum_actual"] = review.loc[newest, "sum_actual_when_matured"]
+    (found,) = review_predictions(review)
+    assert found.drift is None
+    review.loc[newest, "sum_predicted"] *= 1.2
+    (found,) = review_predictions(review)
+    assert found.drift is not None
+    assert "off by +50% where it had been +25%" in found.drift

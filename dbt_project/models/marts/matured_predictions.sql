@@ -9,6 +9,9 @@ with scored as (
     select
         cutoff_date,
         horizon_days,
+        {{ add_days('cutoff_date', 'horizon_days') }} as matured_date,
+        {{ reviewed_through(add_days('cutoff_date', 'horizon_days'), data_through()) }}
+            as known_through_date,
         max(model_version) as model_version,
         max(run_id) as run_id
     from {{ source('scores', 'customer_predictions') }} as predictions
@@ -26,14 +29,22 @@ with scored as (
     group by 1, 2
 ),
 
--- What came to pass, as it was known on the last day of the label window: the same answer whenever
--- and in whatever order this is built.
+-- What came to pass, as it was known by days that follow from the window alone once it has settled:
+-- the same answer whenever and in whatever order this is built.
 actual as (
     select
         scored.cutoff_date,
         scored.horizon_days,
         coalesce(owners.customer_id, days.user_id) as customer_id,
         cast(sum(days.delta_value) as double) as sum_value,
+        cast(
+            sum(
+                case
+                    when {{ has_come('days.known_date', 'scored.matured_date') }}
+                        then days.delta_value
+                end
+            ) as double
+        ) as sum_value_when_matured,
         sum(days.delta_count_orders) as count_orders
     from {{ ref('int_customer_days') }} as days
     inner join scored
@@ -42,7 +53,7 @@ actual as (
             'days.known_date',
             'scored.cutoff_date',
             'scored.horizon_days',
-            add_days('scored.cutoff_date', 'scored.horizon_days'),
+            'scored.known_through_date',
         ) }}
     {{ join_owners('days.user_id', 'scored.cutoff_date') }}
     group by 1, 2, 3
@@ -57,6 +68,7 @@ predicted as (
         predictions.clv_p90,
         predictions.probability_purchase,
         coalesce(actual.sum_value, 0) as sum_actual,
+        coalesce(actual.sum_value_when_matured, 0) as sum_actual_when_matured,
         cast(coalesce(actual.count_orders, 0) > 0 as integer) as has_bought,
         coalesce(substr(cast(history.first_order_date as varchar), 1, 7), 'no order yet') as cohort
     from {{ source('scores', 'customer_predictions') }} as predictions
@@ -102,11 +114,13 @@ ranked as (
 select
     ranked.cutoff_date,
     ranked.horizon_days,
-    {{ add_days('ranked.cutoff_date', 'ranked.horizon_days') }} as matured_date,
+    scored.matured_date,
+    scored.known_through_date,
     ranked.cohort,
     count(*) as count_customers,
     {{ exact_sum('ranked.clv') }} as sum_predicted,
     {{ exact_sum('ranked.sum_actual') }} as sum_actual,
+    {{ exact_sum('ranked.sum_actual_when_matured') }} as sum_actual_when_matured,
     {{ exact_sum('ranked.clv') }} / nullif(greatest({{ exact_sum('ranked.sum_actual') }}, 0), 0) - 1
         as total_bias,
     {{ exact_sum('abs(ranked.clv - ranked.sum_actual)') }} / count(*) as mean_absolute_error,
@@ -125,4 +139,4 @@ select
 from ranked
 inner join scored
     on ranked.cutoff_date = scored.cutoff_date and ranked.horizon_days = scored.horizon_days
-group by 1, 2, 3, 4
+group by 1, 2, 3, 4, 5
