@@ -15,30 +15,32 @@ from clv_pipeline.ingest.profiling import Column, Profile
 _NAMES: dict[str, str] = {
     "transaction_id": (
         "transactionid orderid orderno ordernumber ordernr invoice invoiceid invoiceno "
-        "invoicenumber receiptid receiptno basketid purchaseid bestellnummer auftragsnummer belegnr"
+        "invoicenumber receiptid receiptno basketid purchaseid bestellnummer bestellnr bestellid "
+        "auftragsnummer auftragsnr belegnr rechnungsnummer rechnungsnr numerocommande idpedido "
+        "ordernummer"
     ),
     "user_id": (
         "userid customeruniqueid customerid custid clientid memberid personid buyerid accountid "
         "contactid loyaltyid customer client user customernumber customerno custno kundennummer "
-        "kundennr kundenid householdkey visitorid emailhash customeremail useremail buyeremail "
-        "clientemail email"
+        "kundennr kundenid kunde idclient numeroclient idcliente cliente klantnummer klantid klant "
+        "householdkey visitorid emailhash customeremail useremail buyeremail clientemail email"
     ),
     "ts": (
         "ts orderts orderedat orderdate ordertimestamp orderpurchasetimestamp purchasedate "
         "purchasedat invoicedate transactiondate transactiontime saledate createdat timestamp "
         "eventtimestamp eventtime datetime occurredat date time bestelldatum rechnungsdatum datum "
-        "reviewcreationdate sentat"
+        "datecommande fecha fechapedido data dataordine besteldatum reviewcreationdate sentat"
     ),
     "amount": (
         "amount totalamount orderamount lineamount netamount grossamount total ordertotal "
         "linetotal totalprice totalsales revenue netrevenue sales salesamount ordervalue value "
-        "paymentvalue spend subtotal betrag umsatz summe preis price priceusd priceeur pricegbp "
-        "unitprice"
+        "paymentvalue spend subtotal betrag umsatz summe montant importe importo bedrag "
+        "preis price priceusd priceeur pricegbp unitprice"
     ),
     "currency": "currency currencycode curr waehrung",
     "channel": "channel saleschannel storechannel kanal",
     "sku": "sku stockcode productid product itemid articleid articleno primaryproductid upc ean "
-    "artikelnummer artikelnr artikel",
+    "artikelnummer artikelnr artikel produktnummer produktnr",
     "category": "category productcategory productcategoryname productgroup department kategorie "
     "warengruppe",
     "discount": "discount discountamount rebate rabatt",

@@ -80,7 +80,7 @@ def propose_config(files: Sequence[Path | str], folder: Path | str = ".") -> str
         lines += ["", *_section(name, group, root)]
     if not transactions:
         join = propose_join([finding.guess for finding in findings])
-        lines += ["", *_no_transactions(join, root)]
+        lines += ["", *_no_transactions(join, rest, root)]
         joined = (join.orders, join.lines, join.people) if join else ()
         rest = [finding for finding in rest if finding.guess not in joined]
     if rest:
@@ -330,13 +330,14 @@ def _grain(group: list[Finding]) -> str:
     return f'grain = "line" # several lines share a {number}'
 
 
-def _no_transactions(join: Join | None, root: Path) -> list[str]:
+def _no_transactions(join: Join | None, rest: list[Finding], root: Path) -> list[str]:
     lines = [
         "# There is no [inputs.transactions] yet, which every run needs: no file has customer, day",
         "# and amount together.",
     ]
     if join is None:
-        return lines
+        unknown = sorted(rest, key=lambda f: len(f.guess.columns) if f.guess.missing else -1)
+        return lines + (_template(unknown[-1], root) if unknown else [])
     lines += [
         "# These files have them between them. Join them once with DuckDB (confirm the keys):",
         *(f"#   {line}" for line in join.sql(root / "transactions.parquet").splitlines()),
@@ -346,6 +347,21 @@ def _no_transactions(join: Join | None, root: Path) -> list[str]:
         'grain = "line"',
     ]
     return lines
+
+
+def _template(finding: Finding, root: Path) -> list[str]:
+    """Return a section for its reader to complete: what was found, and which columns there are."""
+    guess, source = finding.guess, finding.guess.profile.source
+    known = {name: guess.columns.get(name, "...") for name in (*guess.missing, *guess.columns)}
+    lines = [
+        f"Say which of these is which: {', '.join(c.name for c in guess.profile.columns)}.",
+        "[inputs.transactions]",
+        f"files = [{_text(_path(source.file, root))}]",
+        *_reading("transactions", guess),
+        "[inputs.transactions.columns]",
+        *(f"{name} = {_text(column)}" for name, column in known.items()),
+    ]
+    return [f"# {line}" for line in lines]
 
 
 def _why_unused(finding: Finding) -> str:

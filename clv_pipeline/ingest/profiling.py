@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -24,7 +26,7 @@ from clv_pipeline.ingest.readers import (
     read_table,
 )
 from clv_pipeline.ingest.report import LandingError
-from clv_pipeline.ingest.sources import DamagedFileError, Source, look_at
+from clv_pipeline.ingest.sources import UTF16_MARKS, DamagedFileError, Source, look_at
 from clv_pipeline.ingest.tables import attached_table
 from clv_pipeline.settings import InputSettings
 from clv_pipeline.warehouse import quote_identifier, quote_literal, read_row
@@ -155,13 +157,14 @@ def sampled(
         with attached_table(connection, root, settings) as (source, relation):
             yield source, settings, read_table(connection, relation)
         return
-    for encoding in _ENCODINGS:
+    encodings = ("utf-16",) if _starts_with(file, UTF16_MARKS) else _ENCODINGS
+    for encoding in encodings:
         settings = InputSettings(files=(str(file),), encoding=encoding)
         try:
             source = look_at(root, file, settings)
             break
         except DamagedFileError:
-            if encoding == _ENCODINGS[-1]:
+            if encoding == encodings[-1]:
                 raise
     if source.format == "parquet":
         yield source, settings, read_parquet(connection, source)
@@ -180,6 +183,15 @@ def sampled(
             pass
     with read_csv_carefully(connection, source, shape, settings) as rows:
         yield source, settings, rows
+
+
+def _starts_with(file: Path, marks: tuple[bytes, ...]) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith(b"\x1f\x8b"):
+        with suppress(EOFError, OSError, zlib.error), gzip.open(file) as stream:
+            start = stream.read(4)
+    return start.startswith(marks)
 
 
 def profile(

@@ -15,6 +15,7 @@ from clv_pipeline.ingest.report import LandingError
 from clv_pipeline.settings import InputSettings
 
 CHUNK_BYTES = 1 << 20
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Format = Literal["csv", "parquet", "table"]
 
 
@@ -222,7 +223,7 @@ class _TextCheck:
         self.feed(b"", is_last=True)
 
     def _suggestion(self) -> str:
-        if self._start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        if self._start.startswith(UTF16_MARKS):
             return "utf-16"
         return "cp1252" if codecs.lookup(self._encoding).name != "cp1252" else "latin-1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from datetime import date, timedelta
 from decimal import Decimal
@@ -315,3 +316,52 @@ def test_a_word_tells_which_lines_are_refunds(tmp_path: Path) -> None:
         assert read_row(
             connection, "SELECT count(*) FILTER (is_refund), count(*) FROM raw.transactions"
         ) == (18, 90)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_what_a_spreadsheet_saves_as_unicode_text(tmp_path: Path, suffix: str) -> None:
+    text = orders(
+        300,
+        fecha=lambda n, draw: day(n, draw).strftime("%d/%m/%Y"),
+        cliente=lambda n, draw: f"Peña {draw.randrange(90)}",
+        importe=lambda n, draw: f"{draw.randrange(5, 90)},{n % 10}0",
+    ).replace(";", "\t")
+    content = text.encode("utf-16")
+    name = f"ventas.txt{suffix}"
+    (tmp_path / name).write_bytes(gzip.compress(content) if suffix else content)
+    settings, proposed = propose(tmp_path, name)
+    assert 'encoding = "utf-16"' in proposed
+    chosen = settings.inputs["transactions"]
+    assert chosen.columns == {"user_id": "cliente", "ts": "fecha", "amount": "importe"}
+    landed = land(settings).inputs["transactions"].new
+    assert (landed.count_in, landed.count_kept) == (300, 300)
+    with open_warehouse(settings, read_only=True) as connection:
+        (count,) = read_row(
+            connection,
+            "SELECT count(DISTINCT user_id) FROM raw.transactions WHERE user_id[1:4] = 'Peña'",
+        )
+    assert count == len({line.split("\t")[1] for line in text.splitlines()[1:]})
+
+
+def test_columns_that_tell_nothing_are_listed_in_a_section_to_complete(tmp_path: Path) -> None:
+    text = orders(
+        200,
+        wer=lambda n, draw: f"k{draw.randrange(60)}",
+        wann=lambda n, draw: day(n, draw).strftime("%d.%m.%Y"),
+        wieviel=lambda n, draw: f"{draw.randrange(5, 90)},{n % 10}0",
+    )
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    _, proposed = propose(tmp_path, "x.csv")
+    assert "# Say which of these is which: wer, wann, wieviel." in proposed
+    assert '# user_id = "..."' in proposed
+    # Its reader takes the marks away and writes the one name that was not found.
+    section = proposed[proposed.index("# [inputs.transactions]") : proposed.index("# Not used")]
+    written = section.replace("# [", "[").replace("\n# ", "\n").replace('"..."', '"wer"')
+    (tmp_path / "clv.toml").write_text(f'[project]\nname = "x"\n{written}', encoding="utf-8")
+    settings = load_settings(tmp_path, environ={})
+    assert settings.inputs["transactions"].columns == {
+        "user_id": "wer",
+        "ts": "wann",
+        "amount": "wieviel",
+    }
+    assert land(settings).inputs["transactions"].new.count_kept == 200
