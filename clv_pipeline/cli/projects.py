@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -49,7 +50,7 @@ def doctor(settings: Settings, cutoff: Cutoff | None) -> None:
     """Say whether the data can carry a model; exit code 1 when they can't."""
     from clv_pipeline.ingest.doctor import examine
 
-    report = examine(settings, cutoff)
+    report = examine(settings, cutoff, received_at=datetime.now(UTC))
     click.echo(str(report))
     sys.exit(0 if report.can_train else 1)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 
 from clv_pipeline.ingest.landing import Progress, land_inputs
-from clv_pipeline.ingest.report import InputReport, LandingError, LandingReport
+from clv_pipeline.ingest.report import InputReport, LandingError, LandingReport, count_of
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff, backtest_folds, training_cutoffs
 from clv_pipeline.warehouse import open_warehouse, quote_literal, read_row
@@ -92,15 +92,18 @@ class DoctorReport:
         if not self.can_train:
             lines.append("These data can't carry a model yet: see what says stop.")
         elif warnings:
-            noun = "weakness" if warnings == 1 else "weaknesses"
-            lines.append(f"These data can carry a model, with {warnings} {noun}.")
+            weak = count_of(warnings, "weakness", "weaknesses")
+            lines.append(f"These data can carry a model, with {weak}.")
         else:
             lines.append("These data can carry a model.")
         return "\n".join(lines)
 
 
 def examine(
-    settings: Settings, cutoff: Cutoff | None = None, progress: Progress | None = None
+    settings: Settings,
+    cutoff: Cutoff | None = None,
+    progress: Progress | None = None,
+    received_at: datetime | None = None,
 ) -> DoctorReport:
     """Examine the inputs that the settings name.
 
@@ -112,12 +115,14 @@ def examine(
         The day for which scores are wanted; freshness is judged against it where it is given.
     progress
         Called with a sentence per file.
+    received_at
+        When the files arrived: rows of after it are quarantined, as a run does.
     """
     with tempfile.TemporaryDirectory(prefix="clv-doctor-") as folder:
         project = settings.project.model_copy(update={"home": Path(folder)})
         elsewhere = settings.model_copy(update={"project": project})
         try:
-            report = land_inputs(elsewhere, "doctor", progress=progress)
+            report = land_inputs(elsewhere, "doctor", None, progress, received_at)
         except LandingError as error:
             return DoctorReport((Finding("landing", "stop", str(error)),))
         with open_warehouse(elsewhere, read_only=True) as connection:
@@ -261,7 +266,7 @@ def _quarantine(settings: Settings, report: LandingReport) -> Finding:
 
 
 def _buyers(facts: _Facts) -> Finding:
-    sentence = f"{facts.count_buyers:,} customers have bought."
+    sentence = f"{count_of(facts.count_buyers, 'customer has', 'customers have')} bought."
     if facts.count_buyers < FEWEST_BUYERS:
         return Finding("buyers", "stop", sentence, f"A model needs at least {FEWEST_BUYERS:,}.")
     if facts.count_buyers < FEW_BUYERS:
@@ -372,7 +377,7 @@ def _history(settings: Settings, facts: _Facts) -> list[Finding]:
     head = Finding(
         "history",
         "ok" if can_train else "stop",
-        f"Orders cover {days:,} days, from {facts.first_day} to {facts.last_day}.",
+        f"Orders cover {count_of(days, 'day')}, from {facts.first_day} to {facts.last_day}.",
         "" if can_train else "No horizon can be trained: shorten horizons or min_history_days.",
     )
     return [head, *findings]

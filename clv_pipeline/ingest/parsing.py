@@ -122,7 +122,7 @@ class Parser:
             + (missing if field.kind in ("key", "text") else unreadable),
         ]
         if field.kind in ("instant", "day"):
-            earliest, latest = self._bounds(field)
+            earliest, latest = self.bounds(field)
             first = self.settings.first_plausible_day
             branches += [
                 f"WHEN {value} < {earliest} THEN {quote_literal(f'{name} lies before {first}')}",
@@ -234,7 +234,8 @@ class Parser:
         instant = self._instant(column, source_type)
         return f"timezone({quote_literal(self.time_zone)}, timezone('UTC', {instant}))"
 
-    def _bounds(self, field: Field) -> tuple[str, str]:
+    def bounds(self, field: Field) -> tuple[str, str]:
+        """Return SQL for the first and the last instant, or day, that isn't quarantined."""
         first = date.fromisoformat(self.settings.first_plausible_day)
         zone = ZoneInfo(self.time_zone)
         latest = datetime.combine(LAST_PLAUSIBLE_DAY, datetime.max.time(), tzinfo=zone)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -224,10 +224,12 @@ def profile(
 def covered_days(
     connection: duckdb.DuckDBPyConnection, root: Path, chosen: Profile, column: Column
 ) -> tuple[date, date] | None:
-    """Return the first and the last day of a column of instants, over the whole file."""
+    """Return the first and the last plausible day of a column of instants, over the whole file."""
     field = TRANSACTIONS.field("ts")
     settings = chosen.settings.model_copy(update={"date_format": column.date_format})
-    value = Parser(settings, "UTC").value(field, quote_identifier(column.name), column.type)
+    parser = Parser(settings, "UTC", received_at=datetime.now(UTC))
+    value = parser.value(field, quote_identifier(column.name), column.type)
+    earliest, latest = parser.bounds(field)
     table = chosen.source.table
     with sampled(connection, root, chosen.source.file, table) as (_, _, rows):
         days = [
@@ -236,8 +238,7 @@ def covered_days(
             for day in read_row(
                 connection,
                 f"SELECT min(found)::DATE, max(found)::DATE FROM (SELECT {value} AS found "
-                f"FROM {part}) WHERE found BETWEEN TIMESTAMP '1990-01-01' "
-                "AND TIMESTAMP '2200-12-31'",
+                f"FROM {part}) WHERE found BETWEEN {earliest} AND {latest}",
             )
             if day is not None
         ]

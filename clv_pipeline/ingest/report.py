@@ -120,7 +120,7 @@ class InputReport:
         if not self.files_seen:
             return f"{self.input}: no file."
         parts = [
-            f"{self.input}: {_count(self.files_seen, 'file')} seen, {self.files_new:,} new, "
+            f"{self.input}: {count_of(self.files_seen, 'file')} seen, {self.files_new:,} new, "
             f"{self.files_skipped:,} already landed"
         ]
         if self.files_quarantined:
@@ -183,8 +183,9 @@ class LandingReport:
         return "\n".join(lines) or "No input has any file."
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def count_of(number: int, noun: str, many: str | None = None) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
 
 
 def _money(amount: Decimal) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,14 @@ def test_three_customers_and_a_short_history_stop(shop: Shop) -> None:
     assert str(report).endswith("can't carry a model yet: see what says stop.")
     with pytest.raises(KeyError):
         report.severity("freshness")
+
+
+def test_an_order_of_the_future_does_not_lengthen_the_history(shop: Shop) -> None:
+    rows = [(f"u{n}", date(2022, 1, 1) + timedelta(days=n), "10") for n in range(60)]
+    shop.write("a.csv", as_csv([*rows, ("u0", "2031-01-01", "10")], HEADER))
+    text = str(examine(shop.settings, received_at=datetime(2022, 3, 5, tzinfo=UTC)))
+    assert "Orders cover 60 days, from 2022-01-01 to 2022-03-01." in text
+    assert "1.6% of the rows of an input are quarantined (transactions)" in text
 
 
 def test_order_numbers_taken_for_people_stop(shop: Shop) -> None:

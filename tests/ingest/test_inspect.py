@@ -251,6 +251,7 @@ def test_days_are_those_of_all_files_of_orders(tmp_path: Path) -> None:
             (f"{year}-{n}", f"c{n % 9}", date(year, 1, 1) + timedelta(days=n), "1.50")
             for n in range(365)
         ]
+        rows.append((f"{year}-x", "c1", date(2199, 1, 1), "1.50"))
         text = as_csv(rows, ("order_id", "customer_id", "ordered_at", "total"))
         (tmp_path / f"orders-{year}.csv").write_text(text)
     settings, proposed = propose(tmp_path, "orders-2022.csv", "orders-2023.csv")
