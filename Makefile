@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo spark test-spark test check lint bench docs dev lock clean
+.PHONY: help demo spark test-spark test test-demo check lint bench docs dev lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -42,6 +42,9 @@ test: export OMP_NUM_THREADS := 1
 test: export OMP_THREAD_LIMIT := 1
 test: .venv/.dev  ## set up, then run every test, a file a worker
 	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-demo: .venv/.dev  ## run the demo on all of its data, and hold the README to it
+	WHOLE_DEMO=1 $(BIN)/pytest tests/test_end_to_end.py
 
 lint: .venv/.dev  ## run every linter
 	$(BIN)/ruff check .

@@ -1,4 +1,8 @@
-"""The main job on real data, as a stranger runs it: one run, looked at from every side."""
+"""The main job on real data, as a stranger runs it: one run, looked at from every side.
+
+Less is learned here, from a quarter of CDNOW's customers; ``make test-demo`` takes minutes to learn
+all that users do, and holds the README to it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = ROOT / "docs" / "questions.sql"
+IS_WHOLE = bool(os.environ.get("WHOLE_DEMO"))
+EVERY = 1 if IS_WHOLE else 4
+LESS = """
+[model]
+trees = 20
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +43,21 @@ def run_clv(*arguments: str) -> str:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a finished demo, and what it printed."""
     folder = tmp_path_factory.mktemp("demo") / "clv_demo"
+    if not IS_WHOLE:
+        run_clv("demo", "--prepare-only", "--folder", str(folder))
+        file = folder / "data" / "cdnow.csv.gz"
+        orders = pd.read_csv(file, dtype=str)
+        orders[orders["customer_id"].astype(int) % EVERY == 0].to_csv(file, index=False)
+        config = folder / "clv.toml"
+        text = config.read_text().replace("[cadence]\n", "[cadence]\nbacktest_folds = 1\n")
+        config.write_text(text + LESS)
     return folder, run_clv("demo", "--folder", str(folder))
+
+
+@pytest.fixture
+def raw(demo: tuple[Path, str]) -> pd.DataFrame:
+    """The orders that the demo was given."""
+    return pd.read_csv(demo[0] / "data" / "cdnow.csv.gz", dtype=str)
 
 
 @pytest.fixture
@@ -68,20 +92,22 @@ def test_each_question_of_an_analyst_has_an_answer(
     assert answer.empty == (name in ("who_moved", "how_did_it_turn_out"))
 
 
-def test_the_totals_tie_out_to_the_file(published: duckdb.DuckDBPyConnection) -> None:
-    file = ROOT / "clv_pipeline" / "datasets" / "cdnow.csv.gz"
-    raw = pd.read_csv(file, dtype=str)
+def test_the_totals_tie_out_to_the_file(
+    published: duckdb.DuckDBPyConnection, raw: pd.DataFrame
+) -> None:
     cents = sum((Decimal(amount) for amount in raw["amount"]), Decimal(0))
     customers, value, orders = one(
         published,
         "SELECT count(*), sum(historic_value), sum(count_orders) FROM clv.customer_clv",
     )
-    assert customers == raw["customer_id"].nunique() == 23_570
+    assert customers == raw["customer_id"].nunique() == 23_570 // EVERY
     assert value == pytest.approx(float(cents), abs=0.005)
     assert orders == len(raw)
 
 
-def test_no_published_number_is_impossible(published: duckdb.DuckDBPyConnection) -> None:
+def test_no_published_number_is_impossible(
+    published: duckdb.DuckDBPyConnection, raw: pd.DataFrame
+) -> None:
     wrong = one(
         published,
         """
@@ -102,7 +128,8 @@ def test_no_published_number_is_impossible(published: duckdb.DuckDBPyConnection)
         published,
         "SELECT min(clv_rank), max(clv_rank), count(DISTINCT clv_rank) FROM clv.customer_clv",
     )
-    assert ranks == (1, 23_570, 23_570)
+    count = raw["customer_id"].nunique()
+    assert ranks == (1, count, count)
     runs = one(
         published,
         "SELECT count(DISTINCT run_id), count(DISTINCT model_version), "
@@ -111,15 +138,14 @@ def test_no_published_number_is_impossible(published: duckdb.DuckDBPyConnection)
     assert runs == (1, 1, 1)
 
 
-def test_the_level_is_plausible(published: duckdb.DuckDBPyConnection) -> None:
+def test_the_level_is_plausible(published: duckdb.DuckDBPyConnection, raw: pd.DataFrame) -> None:
     # In the 180 days before the last day this cohort, which nobody joins any more, brought so much.
     (past,) = one(
         published,
         "SELECT sum(historic_value) FROM clv.customer_clv",
     )
     (ahead,) = one(published, "SELECT sum(clv_180d) FROM clv.customer_clv")
-    raw = pd.read_csv(ROOT / "clv_pipeline" / "datasets" / "cdnow.csv.gz", parse_dates=["date"])
-    recent = raw.loc[raw["date"] > "1998-01-01", "amount"].sum()
+    recent = raw.loc[raw["date"] > "1998-01-01", "amount"].astype(float).sum()
     assert 0.4 * recent < float(ahead) < 1.3 * recent < float(past)
 
 
@@ -164,6 +190,7 @@ def test_the_demo_ends_with_what_to_look_at(demo: tuple[Path, str]) -> None:
     assert "Traceback" not in printed
 
 
+@pytest.mark.skipif(not IS_WHOLE, reason="figures of all customers: make test-demo")
 def test_the_readme_shows_the_figures_of_the_demo(published: duckdb.DuckDBPyConnection) -> None:
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("<!-- demo output -->")[1].split("<!-- end of demo output -->")[0]

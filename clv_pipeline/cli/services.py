@@ -25,6 +25,8 @@ def dev(settings: Settings, port: int) -> None:
     program = str(Path(sys.executable).parent / "dagster")
     command = [program, "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
     click.echo(f"The UI opens on http://127.0.0.1:{port} in a moment; Ctrl+C ends it.")
+    # The maker's advice to those who write a project, not to those who use one.
+    os.environ["PYTHONWARNINGS"] = "ignore:Function `dev_command` is superseded"
     if os.name == "posix":
         # Signals reach Dagster itself when it takes this process's place; a shell starts what runs
         # in the background deaf to interrupts, and Dagster would then be deaf to all.

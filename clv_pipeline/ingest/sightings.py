@@ -14,6 +14,8 @@ from pathlib import Path
 import duckdb
 
 from clv_pipeline.ingest.sources import Source, name_below
+from clv_pipeline.settings import Settings
+from clv_pipeline.warehouse import has_table, open_warehouse
 
 # A clock of a file system may tick no more often than this; what changed within the tick in which
 # it was read may change again and look the same.
@@ -63,6 +65,25 @@ class Sightings:
                 "INSERT INTO ops.seen_files VALUES (?, ?, ?, ?, ?, ?)",
                 [source.path, source.sha256, *state],
             )
+
+
+def read_sightings(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Return size and time of change (ns) of each file when it last landed, by its name.
+
+    Nothing where nothing has landed yet.
+
+    Raises
+    ------
+    WarehouseError
+        If the warehouse can't be opened.
+    """
+    if not settings.paths.warehouse.exists():
+        return {}
+    with open_warehouse(settings, read_only=True) as connection:
+        if not has_table(connection, "ops", "seen_files"):
+            return {}
+        rows = connection.execute("SELECT path, bytes, modified_ns FROM ops.seen_files").fetchall()
+    return {path: (size, modified) for path, size, modified in rows}
 
 
 def _state_of(file: Path) -> list[int]:

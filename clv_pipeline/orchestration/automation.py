@@ -9,11 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from clv_pipeline.ingest.sightings import read_sightings
 from clv_pipeline.ingest.sources import find_files, name_below
 from clv_pipeline.orchestration.partitions import CUTOFF_TAG
-from clv_pipeline.orchestration.project import tidy_killed_runs
+from clv_pipeline.orchestration.project import hold_lock_once, tidy_killed_runs
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import business_day
+from clv_pipeline.warehouse import RunUnderWayError
 
 SCORING_JOB = "daily_scoring"
 TRAINING_JOB = "training"
@@ -94,19 +96,29 @@ def build_file_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor that scores the newest cutoff when a file is new or has changed.
 
-    Its cursor is the ledger of what it has seen: path, size and time of change. A file counts once
-    two ticks in a row saw it alike, so that one that is still being copied does not start a run.
+    Its cursor is the ledger of what it has seen: path, size and time of change; it begins with what
+    has landed. A file counts once two ticks in a row saw it alike, so that one that is still being
+    copied does not start a run.
     """
 
     @dg.sensor(
         name="new_files",
         job=job,
         minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts a run when a file of an input is new or has changed.",
     )
     def new_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         tidy_killed_runs(settings, context.instance)
-        cursor = json.loads(context.cursor or "{}")
+        if context.cursor is None:
+            try:
+                with hold_lock_once(settings):
+                    landed = read_sightings(settings)
+            except RunUnderWayError:
+                return dg.SkipReason("A run is under way; files are looked at after it.")
+            cursor = {"done": {path: list(state) for path, state in landed.items()}}
+        else:
+            cursor = json.loads(context.cursor)
         done, pending = cursor.get("done", {}), cursor.get("pending", {})
         present = {path: state.as_list() for path, state in list_files(settings).items()}
         changed = {path: state for path, state in present.items() if done.get(path) != state}
@@ -158,6 +170,7 @@ def _build_schedule(
         job=job,
         cron_schedule=cron,
         execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
         description=description,
     )
     def plan(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

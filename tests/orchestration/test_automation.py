@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from clv_pipeline.ingest.landing import land_inputs
 from clv_pipeline.orchestration.automation import (
     build_file_sensor,
     build_jobs,
@@ -17,6 +18,7 @@ from clv_pipeline.orchestration.automation import (
 )
 from clv_pipeline.orchestration.partitions import cutoff_partitions
 from clv_pipeline.settings import Settings, build_settings, load_settings
+from clv_pipeline.warehouse import hold_run_lock
 
 
 @pytest.fixture
@@ -69,6 +71,34 @@ def test_a_file_that_is_being_copied_starts_no_run(
     requests, cursor, reason = tick(project, instance, cursor)
     assert not requests
     assert reason == "No file is new."
+
+
+def test_what_has_landed_starts_no_run(
+    project: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project.root / "data" / "orders.csv"
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    monkeypatch.setattr("clv_pipeline.ingest.sightings.TICK_NS", 0)
+    land_inputs(project, "run-1")
+    with hold_run_lock(project):
+        _, cursor, reason = tick(project, instance, None)
+        assert cursor is None
+        assert "A run is under way" in str(reason)
+    for _ in range(2):
+        requests, cursor, reason = tick(project, instance, cursor)
+        assert not requests
+        assert reason == "No file is new."
+    (project.root / "data" / "orders-2.csv").write_text("customer_id\n2\n")
+    _, cursor, _ = tick(project, instance, cursor)
+    (request,), _, _ = tick(project, instance, cursor)
+    assert request.tags["clv/new_files"] == "data/orders-2.csv"
+
+
+def test_nothing_need_be_turned_on(project: Settings) -> None:
+    definitions = automation(project)
+    assert len(definitions.schedules or []) == 2
+    plans = [*(definitions.schedules or []), *(definitions.sensors or [])]
+    assert all(plan.default_status.value == "RUNNING" for plan in plans)
 
 
 def test_each_change_is_one_run_for_the_newest_cutoff(
