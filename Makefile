@@ -1,6 +1,8 @@
 # Two commands are enough: `make demo` and `make test`. Everything is set up in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# One more than cores: some tests wait for a daemon or a web server most of their time.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
 
 export DAGSTER_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
@@ -37,11 +39,11 @@ spark: .venv/.spark  ## add the Spark engine (needs Java 17 or newer)
 test-spark: .venv/.spark  ## set up with Spark, then hold its tables to DuckDB's
 	$(BIN)/pytest tests/engines
 
-# Each worker has a core of its own: threads that wait for one another would take the others'.
+# One thread a worker: threads that wait for one another would take the others' cores.
 test: export OMP_NUM_THREADS := 1
 test: export OMP_THREAD_LIMIT := 1
 test: .venv/.dev  ## set up, then run every test, a file a worker
-	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-demo: .venv/.dev  ## run the demo on all of its data, and hold the README to it
 	WHOLE_DEMO=1 $(BIN)/pytest tests/test_end_to_end.py

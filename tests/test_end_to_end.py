@@ -221,6 +221,7 @@ def test_all_that_the_run_wrote_lies_in_its_folder(demo: tuple[Path, str]) -> No
     assert not list(demo[0].rglob("*.pkl"))
 
 
+@pytest.mark.skipif(not IS_WHOLE, reason="tests/orchestration asks a small shop: make test-demo")
 def test_a_second_run_of_the_same_day_publishes_the_same(demo: tuple[Path, str]) -> None:
     folder = demo[0]
     file = next(folder.rglob("published")) / "customer_clv.parquet"

@@ -81,9 +81,13 @@ shares as (
         cutoff_date,
         customer_id,
         nullif(count(order_date), 0) as count_order_days,
-        count(near_date) as count_near_holidays,
-        {{ packed_counts('weekday', 7) }},
-        {{ packed_counts('month', 12) }}
+        count(near_date) as count_near_holidays
+        {%- for day in range(1, 8) %},
+        count(case when weekday = {{ day }} then 1 end) as count_weekday_{{ day }}
+        {%- endfor %}
+        {%- for month in range(1, 13) %},
+        count(case when month = {{ month }} then 1 end) as count_month_{{ month }}
+        {%- endfor %}
     from order_days_near
     group by 1, 2
 )
@@ -92,11 +96,11 @@ select
     spine.customer_id,
     spine.cutoff_date
     {%- for day in range(1, 8) %},
-    {{ unpacked_count('shares.weekday', day) }} / shares.count_order_days
+    cast(shares.count_weekday_{{ day }} as double) / shares.count_order_days
         as share_orders_weekday_{{ day }}
     {%- endfor %}
     {%- for month in range(1, 13) %},
-    {{ unpacked_count('shares.month', month) }} / shares.count_order_days
+    cast(shares.count_month_{{ month }} as double) / shares.count_order_days
         as share_orders_month_{{ month }}
     {%- endfor %},
     case
