@@ -184,6 +184,23 @@
 {%- endmacro %}
 
 
+{# dbt writes new rows to a table of its own and copies them from there. Where a model reads nothing
+   of what it holds, a view does, and millions of rows are written once. #}
+{% macro duckdb__create_table_as(
+    temporary, relation, compiled_code, language='sql', partitioned_by=none, sorted_by=none
+) -%}
+    {%- if temporary and (config.get('meta') or {}).get('is_written_once') -%}
+        create temporary view {{ relation }} as (
+            {{ compiled_code }}
+        )
+    {%- else -%}
+        {{ dbt.duckdb__create_table_as(
+            temporary, relation, compiled_code, language, partitioned_by, sorted_by
+        ) }}
+    {%- endif %}
+{%- endmacro %}
+
+
 {# ---- Spark: the same, one after the other. ---- #}
 
 {% macro spark__business_date(instant) -%}

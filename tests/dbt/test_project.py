@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -104,6 +105,19 @@ def test_no_handle_stays_open(empty: Settings) -> None:
     connection = duckdb.connect(str(empty.paths.warehouse), config={"threads": 1})
     connection.close()
     assert not [name for name in os.environ if name.startswith("CLV_DBT_")]
+
+
+def test_what_is_written_once_reads_nothing_of_its_own(empty: Settings) -> None:
+    run_dbt(empty, ["parse"], parse_variables(empty))
+    manifest = json.loads((empty.paths.dbt_target / "manifest.json").read_text())
+    once = [n for n in manifest["nodes"].values() if n["config"]["meta"].get("is_written_once")]
+    kept = {n["name"] for n in once if n["config"]["materialized"] == "incremental"}
+    assert kept >= {"customer_spine", "customer_history", "feat_basket", "customer_features"}
+    # Its new rows are read while they are written, so they may not hang on those before them.
+    for node in once:
+        code = "".join(re.findall(r"{[{%].*?[}%]}", node["raw_code"], flags=re.DOTALL))
+        assert not re.search(r"\bthis\b", code), node["name"]
+        assert node["unique_id"] not in node["depends_on"]["nodes"]
 
 
 def test_what_was_parsed_serves_a_home_that_moved_to_another_machine(tmp_path: Path) -> None:
