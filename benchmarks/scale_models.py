@@ -197,7 +197,7 @@ def publish(folder: Path) -> int:
     settings = load_settings(folder)
     version = settings.paths.versions / "benchmark"
     shutil.rmtree(version, ignore_errors=True)
-    tables = ["customer_predictions", "customer_standing"]
+    tables = {"customer_predictions": "TRUE", "customer_standing": "TRUE"}
     return sum(export_tables(settings, "scores", tables, version).values())
 
 

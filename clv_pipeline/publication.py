@@ -13,6 +13,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import export_tables, list_tables
 
 PUBLISHED_SCHEMA = "clv"
+HISTORY = "customer_clv_history"
 
 
 class PublicationRefusedError(RuntimeError):
@@ -64,8 +65,9 @@ def publish(
     tables = list_tables(settings, PUBLISHED_SCHEMA)
     if not tables:
         raise PublicationRefusedError("There are no marts to publish: the dbt marts did not run.")
+    wanted = {table: is_published_row(settings, table) for table in tables}
     try:
-        rows = export_tables(settings, PUBLISHED_SCHEMA, tables, version)
+        rows = export_tables(settings, PUBLISHED_SCHEMA, wanted, version)
         if add is not None:
             add(version)
         refusal = audit(version / settings.paths.published_database.name)
@@ -77,6 +79,33 @@ def publish(
         raise PublicationRefusedError(f"{refusal} The last good publication stays.")
     swap_published(settings, version)
     return PublishReport(version, rows)
+
+
+def is_published_row(settings: Settings, table: str) -> str:
+    """Return SQL that says whether a row of a mart is published."""
+    if table != HISTORY:
+        return "TRUE"
+    return is_published_cutoff(settings, f"{PUBLISHED_SCHEMA}.{HISTORY}")
+
+
+def is_published_cutoff(settings: Settings, source: str) -> str:
+    """Return SQL that says whether a row's ``cutoff_date`` belongs into the published history.
+
+    Parameters
+    ----------
+    settings
+        Say how many of the newest cutoffs are published beside the last of each month.
+    source
+        A table that holds every scored cutoff.
+    """
+    newest = settings.publish.history_cutoffs
+    if newest is None:
+        return "TRUE"
+    return (
+        f"cutoff_date IN (SELECT cutoff_date FROM (SELECT DISTINCT cutoff_date FROM {source}) "
+        f"QUALIFY row_number() OVER (ORDER BY cutoff_date DESC) <= {newest} OR "
+        "cutoff_date = max(cutoff_date) OVER (PARTITION BY date_trunc('month', cutoff_date)))"
+    )
 
 
 def _free_folder(wanted: Path) -> Path:

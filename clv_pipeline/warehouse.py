@@ -339,9 +339,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def export_tables(
-    settings: Settings, schema: str, tables: Sequence[str], destination: Path
+    settings: Settings, schema: str, tables: Mapping[str, str], destination: Path
 ) -> dict[str, int]:
     """Copy tables of the warehouse into a new folder: ``clv.duckdb`` and a Parquet file each.
+
+    Of each table, by name, the rows of which a piece of SQL is true.
 
     In ``clv.duckdb`` they lie in the main schema: the file's own name is the catalog, so that both
     ``clv.customer_clv`` and ``customer_clv`` find the table (a schema of the same name as the
@@ -365,13 +367,14 @@ def export_tables(
             f"(STORAGE_VERSION {quote_literal(PUBLISHED_STORAGE_VERSION)})"
         )
         try:
-            for table in tables:
-                source = f"{quote_identifier(schema)}.{quote_identifier(table)}"
+            for table, condition in tables.items():
+                source = f"FROM {quote_identifier(schema)}.{quote_identifier(table)}"
+                source = f"{source} WHERE {condition}"
                 target = f"publication.main.{quote_identifier(table)}"
-                connection.execute(f"CREATE TABLE {target} AS FROM {source}")
+                connection.execute(f"CREATE TABLE {target} AS {source}")
                 parquet = quote_literal(str(destination / f"{table}.parquet"))
-                connection.execute(f"COPY {source} TO {parquet} (FORMAT parquet)")
-                (rows[table],) = read_row(connection, f"SELECT count(*) FROM {source}")
+                connection.execute(f"COPY ({source}) TO {parquet} (FORMAT parquet)")
+                (rows[table],) = read_row(connection, f"SELECT count(*) FROM {target}")
         finally:
             connection.execute("DETACH publication")
     for file in destination.iterdir():

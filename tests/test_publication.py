@@ -97,3 +97,24 @@ def test_a_retried_publication_does_not_touch_the_version_that_is_served(
     second = publish(settings, "run1", CUTOFF, lambda path: None)
     assert first.version != second.version
     assert settings.paths.published.resolve() == second.version.resolve()
+
+
+def test_of_a_long_history_the_newest_cutoffs_are_published_and_each_months_last(
+    make_settings,  # type: ignore[no-untyped-def]
+) -> None:
+    days = pd.date_range("2023-11-20", "2024-03-05", freq="D").delete(list(range(75, 80)))
+    history = pd.DataFrame({"cutoff_date": days.repeat(2), "customer_id": ["a", "b"] * len(days)})
+    settings = make_settings(publish={"history_cutoffs": 3})
+    with open_warehouse(settings) as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS clv")
+        replace_rows(connection, "clv.customer_clv_history", history.sample(frac=1, random_state=1))
+    report = publish(settings, "run1", CUTOFF, lambda path: None)
+    of_months = history["cutoff_date"].groupby(history["cutoff_date"].dt.to_period("M")).max()
+    kept = {*of_months, *days[-3:]}
+    expected = sorted(zip(*history[history["cutoff_date"].isin(kept)].T.values, strict=True))
+    with open_published(settings) as connection:
+        found = read_frame(connection, "SELECT * FROM clv.customer_clv_history ORDER BY ALL")
+    parquet = settings.paths.published / "customer_clv_history.parquet"
+    assert sorted(zip(*found.T.values, strict=True)) == expected
+    assert report.rows == {"customer_clv_history": len(expected)} == {"customer_clv_history": 14}
+    assert duckdb.sql(f"SELECT count(*) FROM '{parquet}'").fetchall() == [(14,)]

@@ -247,10 +247,16 @@ class FeatureSettings(Section):
 
 
 class PublishSettings(Section):
-    """What is kept of past publications."""
+    """What is kept of past publications, and how much of the past each holds."""
 
     keep_versions: int = Field(
         default=7, ge=1, le=1000, description="Publications that are kept, the newest included."
+    )
+    history_cutoffs: int | None = Field(
+        default=None,
+        ge=2,
+        description="So many of the newest scored cutoffs are published in customer_clv_history, "
+        "and of each month its last. All of them unless set, and every publication copies them.",
     )
 
 

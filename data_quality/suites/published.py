@@ -10,6 +10,7 @@ from typing import Any
 
 from clv_pipeline.dbt_yaml import load_document
 from clv_pipeline.ingest.contract import CONTRACTS
+from clv_pipeline.publication import is_published_cutoff, is_published_row
 from clv_pipeline.warehouse import quote_identifier, quote_literal
 from data_quality.rules import Rule, Suite, each_row, one_row_per
 from data_quality.suites.run import Run
@@ -59,7 +60,7 @@ def suites(run: Run) -> list[Suite]:
     contracts = load_contracts(run.settings.paths.dbt_project)
     return [
         *(columns(run, table, contracts.get(table, {})) for table in TABLES),
-        *(row_count(table) for table in TABLES),
+        *(row_count(run, table) for table in TABLES),
         personal_columns(),
         customer_clv(run),
         standing(run),
@@ -135,15 +136,18 @@ def columns(run: Run, table: str, contract: dict[str, str]) -> Suite:
     )
 
 
-def row_count(table: str) -> Suite:
-    """Make the suite of a table's size: as many rows as in the warehouse."""
+def row_count(run: Run, table: str) -> Suite:
+    """Make the suite of a table's size: as many rows as the warehouse has to publish."""
     name = quote_identifier(table)
     return Suite(
         table=f"clv.{table}",
         source=f"""(
             SELECT
                 (SELECT count(*) FROM {_READ}.{name}) AS published,
-                (SELECT count(*) FROM clv.{name}) AS held
+                (
+                    SELECT count(*) FROM clv.{name}
+                    WHERE {is_published_row(run.settings, table)}
+                ) AS held
         )""",
         rules=(
             Rule(
@@ -333,7 +337,7 @@ def totals(run: Run, horizon: int) -> Suite:
 
 
 def customer_clv_history(run: Run) -> Suite:
-    """Make the suite of the history: every cutoff that was ever scored, whole, and today's rows."""
+    """Make the suite of the history: every scored cutoff that belongs there, whole, and today's."""
     longest = max(run.settings.value.horizons)
     source = f"""(
         SELECT
@@ -346,7 +350,7 @@ def customer_clv_history(run: Run) -> Suite:
         FROM (
             SELECT cutoff_date, count(DISTINCT customer_id) AS customers,
                 sum(clv) FILTER (WHERE horizon_days = {int(longest)}) AS total
-            FROM {_PREDICTIONS} GROUP BY 1
+            FROM {_PREDICTIONS} WHERE {is_published_cutoff(run.settings, _PREDICTIONS)} GROUP BY 1
         ) AS scored
         FULL JOIN (
             SELECT cutoff_date, count(DISTINCT customer_id) AS customers, count(*) AS count_rows,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from clv_pipeline.settings import Settings
+from data_quality.gates import run_gate
 from tests.data_quality.faults import Fault, find, named
-from tests.data_quality.quality_shop import RunGate, spoil, victims
+from tests.data_quality.quality_shop import CUTOFF, RunGate, spoil, victims
 
 _PUBLISHED_SEVEN = "WHERE customer_id = '{customer}'"
 
@@ -138,6 +139,30 @@ def test_an_upgrade_that_emptied_the_spine_stops_nobody_who_was_scored(
     delete = f"DELETE FROM clv.customer_clv {_PUBLISHED_SEVEN}"
     spoil(shop, named(delete, *victims()[0]), database=candidate)
     find(check("published"), Fault("published", (delete,), "covers_spine", "-1 customers more"))
+
+
+def test_of_a_long_history_only_what_is_published_is_asked_for(
+    candidate: Path, shop: Settings, check: RunGate
+) -> None:
+    for days in (2, 11):
+        earlier = f"* REPLACE (cutoff_date - {days} AS cutoff_date)"
+        newest = "WHERE cutoff_date = '2024-05-31'"
+        scores = "scores.customer_predictions"
+        spoil(shop, f"INSERT INTO {scores} SELECT {earlier} FROM {scores} {newest}")
+        if days == 2:
+            history = "clv.customer_clv_history"
+            insert = f"INSERT INTO {history} SELECT {earlier} FROM {history} {newest}"
+            spoil(shop, insert)
+            spoil(shop, insert, database=candidate)
+    fault = Fault("published", (), "history_complete", "(rows cutoff 2024-05-20)")
+    find(check("published"), fault)
+    publish = shop.publish.model_copy(update={"history_cutoffs": 2})
+    bounded = shop.model_copy(update={"publish": publish})
+    report = run_gate(bounded, "published", CUTOFF, "run 2", candidate)
+    assert report.is_passed, report.sentence
+    spoil(shop, f"DELETE FROM {history} WHERE cutoff_date = '2024-05-29'", database=candidate)
+    report = run_gate(bounded, "published", CUTOFF, "run 2", candidate)
+    find(report, Fault("published", (), "history_complete", "(rows cutoff 2024-05-29)"))
 
 
 def test_contract_of_dbt_is_held_against_the_publication(shop: Settings, check: RunGate) -> None:

@@ -12,16 +12,27 @@
 ] %}
 
 -- noqa: disable=LT02
-with standing as (
-    select *
-    from {{ source('scores', 'customer_standing') }} as standing
+-- First which cutoffs are new: of all nights that were ever scored, no other column is read.
+with scored as (
+    select distinct cutoff_date from {{ source('scores', 'customer_standing') }}
+),
+
+fresh as (
+    select cutoff_date
+    from scored
     {% if is_incremental() -%}
         where not exists (
             select 1
             from (select distinct cutoff_date from {{ this }}) as held
-            where held.cutoff_date = standing.cutoff_date
+            where held.cutoff_date = scored.cutoff_date
         )
     {%- endif %}
+),
+
+standing as (
+    select *
+    from {{ source('scores', 'customer_standing') }}
+    where cutoff_date in (select fresh.cutoff_date from fresh)
 ),
 
 predictions as (
@@ -35,6 +46,7 @@ predictions as (
             {%- endfor %}
         {%- endfor %}
     from {{ source('scores', 'customer_predictions') }}
+    where cutoff_date in (select fresh.cutoff_date from fresh)
     group by 1, 2
 )
 
