@@ -1,8 +1,8 @@
 """Of how many customers a cutoff is built: of everybody, or of a share that is drawn by their ids.
 
 This is the one place that decides it. A cutoff holds everybody where a run was asked for it, where
-it was ever scored, where all cutoffs of a training together stay within ``max_panel_rows``, and on
-an engine whose workers learn from every row.
+it was scored and is kept (`clv_pipeline.keeping`), where all cutoffs of a training together stay
+within ``max_panel_rows``, and on an engine whose workers learn from every row.
 The others are only learned from: their as-of tables and features hold one of 2, 4, 8, ... of the
 customers, the most with which the panel stays within that limit. Such a share lasts until the shop
 has doubled, and whom a smaller one takes, the larger one took.
@@ -20,12 +20,12 @@ from datetime import date
 
 import duckdb
 
+from clv_pipeline.keeping import kept_nights
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import has_table, open_warehouse, read_row
 
 SPINE = ("as_of", "customer_spine")
-_PREDICTIONS = ("scores", "customer_predictions")
 _DAYS, _USERS = ("intermediate", "int_customer_days"), ("staging", "stg_users")
 # Hashes are compared by so many binary digits.
 _DIGITS = 32
@@ -82,11 +82,8 @@ def plan_draw(settings: Settings, cutoffs: Sequence[Cutoff], asked: Cutoff) -> D
         halvings = needed_halvings(connection, settings, days)
         if not halvings:
             return NOBODY_DRAWN
-        scored: set[date] = set()
-        if has_table(connection, *_PREDICTIONS):
-            query = f"SELECT DISTINCT cutoff_date FROM {'.'.join(_PREDICTIONS)}"
-            scored = {row[0] for row in connection.execute(query).fetchall()}
-    return Draw(frozenset(c for c in others if c.day not in scored), halvings)
+        kept = kept_nights(connection, settings)
+    return Draw(frozenset(c for c in others if c.day not in kept), halvings)
 
 
 def needed_halvings(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clv_pipeline.keeping import is_kept
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import export_tables, list_tables
@@ -99,13 +100,7 @@ def is_published_cutoff(settings: Settings, source: str) -> str:
         A table that holds every scored cutoff.
     """
     newest = settings.publish.history_cutoffs
-    if newest is None:
-        return "TRUE"
-    return (
-        f"cutoff_date IN (SELECT cutoff_date FROM (SELECT DISTINCT cutoff_date FROM {source}) "
-        f"QUALIFY row_number() OVER (ORDER BY cutoff_date DESC) <= {newest} OR "
-        "cutoff_date = max(cutoff_date) OVER (PARTITION BY date_trunc('month', cutoff_date)))"
-    )
+    return "TRUE" if newest is None else is_kept(source, newest)
 
 
 def _free_folder(wanted: Path) -> Path:

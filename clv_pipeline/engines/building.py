@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
-from clv_pipeline.engines.lake import export_sources, link_views, mount, note_tables
+from clv_pipeline import keeping
+from clv_pipeline.engines.lake import (
+    drop_partitions,
+    export_sources,
+    link_views,
+    mount,
+    note_tables,
+)
 from clv_pipeline.engines.session import open_spark
 from clv_pipeline.settings import Settings
+from clv_pipeline.timeline import Cutoff
 
 # dbt's targets, see profiles.yml in the project.
 DUCKDB, SPARK = "warehouse", "spark"
@@ -87,3 +96,13 @@ def finish_engine(engine: Any, settings: Settings, relations: Iterable[str]) -> 
     if engine is not None:
         note_tables(engine, settings, relations)
         link_views(settings)
+
+
+def drop_past_cutoffs(
+    settings: Settings, wanted: Collection[Cutoff], *, is_training: bool
+) -> list[date]:
+    """Drop past cutoffs as `keeping.drop_past_cutoffs` says, whichever engine has built them."""
+    dropped = keeping.drop_past_cutoffs(settings, wanted, is_training=is_training)
+    if dropped:
+        drop_partitions(settings, dropped)
+    return dropped

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,20 @@ def drop_lake(settings: Settings) -> None:
     shutil.rmtree(settings.paths.lake, ignore_errors=True)
     if _mounted.get("lake") == settings.paths.lake:
         _mounted.clear()
+
+
+def drop_partitions(settings: Settings, days: Iterable[date]) -> None:
+    """Remove what the lake holds of some cutoffs."""
+    tables = [table for table in read_tables(settings) if table.is_partitioned]
+    for table in tables:
+        for day in days:
+            folder = settings.paths.lake / table.schema / table.name / f"{PARTITION}={day}"
+            shutil.rmtree(folder, ignore_errors=True)
+    if tables:
+        link_views(settings)
+        # The next dbt run lists the folders that are left.
+        if _mounted.get("lake") == settings.paths.lake:
+            _mounted.clear()
 
 
 def _spark_type(kind: str) -> str:

@@ -1,7 +1,7 @@
 """The dbt models as assets: one group of steps per stage, so that gates stand between them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from clv_pipeline import dbt_project, reuse, transform
 from clv_pipeline.drawing import NOBODY_DRAWN, plan_draw, share_of
+from clv_pipeline.engines.building import drop_past_cutoffs
 from clv_pipeline.orchestration.common import BACKFILL, OWNER, POOL, RETRY, explained
 from clv_pipeline.orchestration.dbt_results import DbtReport, build_models
 from clv_pipeline.orchestration.learning import matured_cutoffs
@@ -201,6 +202,8 @@ def run_step(
     cutoffs = needed_cutoffs(project.settings, cutoff, config.purpose, _trains(context))
     # What is not built by cutoff knows no draw, and its tables are there before one is planned.
     by_cutoff = step in ("as_of", "features")
+    if step == "as_of":
+        _drop_past(context, project.settings, cutoffs)
     draw = plan_draw(project.settings, cutoffs, cutoff) if by_cutoff else NOBODY_DRAWN
     if draw.cutoffs:
         context.log.info(
@@ -218,6 +221,17 @@ def run_step(
         context.log.info,
         draw,
     )
+
+
+def _drop_past(
+    context: dg.AssetExecutionContext, settings: Settings, cutoffs: Sequence[Cutoff]
+) -> None:
+    dropped = drop_past_cutoffs(settings, cutoffs, is_training=len(cutoffs) > 1)
+    if dropped:
+        context.log.info(
+            f"Dropped what is not kept of {len(dropped)} cutoffs, {dropped[0]} to {dropped[-1]}: "
+            "see keep_nights under [features]. What was predicted stays."
+        )
 
 
 def select_step(step: str) -> str:

@@ -233,7 +233,7 @@ class TextSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Which features models read, and how old a snapshot may be."""
+    """Which features models read, how long they are kept, and how old a snapshot may be."""
 
     service: str = Field(
         default="value_v2",
@@ -243,6 +243,14 @@ class FeatureSettings(Section):
     max_age_days: Days = Field(
         default=35,
         description="Historical retrieval: a snapshot that is older counts as missing.",
+    )
+    keep_nights: int = Field(
+        default=35,
+        ge=2,
+        description="Of so many of the newest scored cutoffs, and of each month's last, features "
+        "and as-of tables stay in the warehouse, beside what the newest training has built. Others "
+        "are dropped when the next run begins, and made again where they are asked for. What was "
+        "predicted stays.",
     )
 
 

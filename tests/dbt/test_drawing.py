@@ -131,6 +131,28 @@ def test_what_is_asked_for_or_was_scored_holds_everybody(built: Built) -> None:
     assert plan_draw(distributed, CUTOFFS, ASKED) == NOBODY_DRAWN
 
 
+def test_a_night_that_fell_behind_is_drawn_like_any_other(built: Built) -> None:
+    rows = len(built.whole["as_of.customer_spine"])
+    few = built.settings.features.model_copy(update={"keep_nights": 2})
+    settings = limited(built.settings.model_copy(update={"features": few}), rows // 3)
+    assert SCORED not in plan_draw(settings, CUTOFFS, ASKED).cutoffs
+    later = [SCORED.shift(days).day for days in (1, 2)]
+    with open_warehouse(settings) as connection:
+        connection.execute(
+            "INSERT INTO scores.customer_predictions (cutoff_date) SELECT unnest(?::DATE[])",
+            [later],
+        )
+    try:
+        assert plan_draw(settings, CUTOFFS, ASKED).cutoffs == set(LEARNED)
+    finally:
+        with open_warehouse(settings) as connection:
+            connection.execute(
+                "DELETE FROM scores.customer_predictions WHERE list_contains(?::DATE[], "
+                "cutoff_date)",
+                [later],
+            )
+
+
 def test_the_drawn_have_the_rows_that_they_have_among_everybody(built: Built) -> None:
     expected = {table: drawn_of(frame, built.draw) for table, frame in built.whole.items()}
     assert len(expected["as_of.customer_spine"]) < len(built.whole["as_of.customer_spine"])

@@ -64,9 +64,10 @@ def predict(settings: Settings, cutoff: Cutoff, run_id: str) -> pd.DataFrame:
     return frame
 
 
-def review(settings: Settings, data_through: Cutoff) -> pd.DataFrame:
+def review(settings: Settings, data_through: Cutoff, *options: str) -> pd.DataFrame:
     variables = dbt_variables(settings, [data_through], data_through, "run")
-    run_dbt(settings, ["build", "--select", "matured_predictions"], variables)
+    run_dbt(settings, ["run", "--select", "customer_clv_history", *options], variables)
+    run_dbt(settings, ["build", "--select", "matured_predictions", *options], variables)
     with open_warehouse(settings, read_only=True) as connection:
         return read_frame(connection, "SELECT * FROM clv.matured_predictions ORDER BY ALL")
 
@@ -198,3 +199,26 @@ def test_reviews_of_before_they_said_what_they_knew_are_made_again(tmp_path: Pat
             connection.execute(f"ALTER TABLE clv.matured_predictions DROP COLUMN {column}")
     after = review(settings, LATE.shift(30))
     pd.testing.assert_frame_equal(before, after[before.columns], check_like=True)
+
+
+def test_cohorts_and_history_stay_when_as_of_tables_have_dropped_the_cutoff(
+    tmp_path: Path,
+) -> None:
+    settings = build_settings(tmp_path, {"value": {"horizons": [30]}})
+    fill_raw(settings, {"transactions": transactions()})
+    build_stages(settings, [EARLY], EARLY, "run", ["staging", "intermediate", "as_of"])
+    standing = predict(settings, EARLY, "first").query("horizon_days == 30")
+    with open_warehouse(settings) as connection:
+        columns = ["customer_id", "cutoff_date", "run_id"]
+        replace_rows(connection, "scores.customer_standing", standing[columns])
+    assert review(settings, EARLY).empty  # nothing has matured
+    with open_warehouse(settings) as connection:
+        connection.execute("DELETE FROM as_of.customer_history")
+
+    months = transactions().groupby("user_id")["ts"].min().dt.strftime("%Y-%m")
+    for options in ([], ["--full-refresh"]):
+        found = review(settings, EARLY.shift(30), *options)
+        assert dict(zip(found["cohort"], found["count_customers"], strict=True)) == {
+            **months.value_counts(),
+            "all": len(CUSTOMERS),
+        }

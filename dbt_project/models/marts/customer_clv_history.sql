@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
+    full_refresh=false,
     pre_hook='{{ forget_changed_scores() }}',
 ) }}
 

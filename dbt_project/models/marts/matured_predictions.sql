@@ -70,7 +70,12 @@ predicted as (
         coalesce(actual.sum_value, 0) as sum_actual,
         coalesce(actual.sum_value_when_matured, 0) as sum_actual_when_matured,
         cast(coalesce(actual.count_orders, 0) > 0 as integer) as has_bought,
-        coalesce(substr(cast(history.first_order_date as varchar), 1, 7), 'no order yet') as cohort
+        coalesce(
+            substr(
+                cast(coalesce(past.first_order_date, history.first_order_date) as varchar), 1, 7
+            ),
+            'no order yet'
+        ) as cohort
     from {{ source('scores', 'customer_predictions') }} as predictions
     inner join scored
         on
@@ -81,6 +86,11 @@ predicted as (
             predictions.customer_id = actual.customer_id
             and predictions.cutoff_date = actual.cutoff_date
             and predictions.horizon_days = actual.horizon_days
+    -- As-of tables drop past cutoffs, and all of them under another definition; history does not.
+    left join {{ ref('customer_clv_history') }} as past
+        on
+            predictions.customer_id = past.customer_id
+            and predictions.cutoff_date = past.cutoff_date
     left join {{ ref('customer_history') }} as history
         on
             predictions.customer_id = history.customer_id
