@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.watching import peak_memory, watch_processes
 
@@ -220,11 +220,19 @@ class Table:
         return "\n".join([*rows, ""])
 
 
+class Rendered(Protocol):
+    """What a page of results is made of."""
+
+    def render(self) -> str:
+        """Return it in Markdown."""
+        ...
+
+
 def write_results(
     name: str,
     title: str,
     command: str,
-    tables: Iterable[Table],
+    tables: Iterable[Rendered],
     text: str,
     folder: Path = RESULTS,
 ) -> Path:
