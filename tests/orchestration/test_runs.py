@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from clv_pipeline.orchestration import commands, ledger, serving
+from clv_pipeline.engines.building import drop_past_cutoffs
+from clv_pipeline.orchestration import commands, dbt, ledger, serving
 from clv_pipeline.orchestration.automation import SCORING_JOB
 from clv_pipeline.orchestration.environment import prepare_environment
 from clv_pipeline.orchestration.running import NoCutoffError, RunFailedError
@@ -103,13 +104,26 @@ def test_the_ui_sees_the_runs_of_the_command_line(trained: Settings, newest: Cut
         assert materialized == {str(newest)}
 
 
-def test_a_backfill_in_any_order_is_the_same(trained: Settings, newest: Cutoff) -> None:
+def test_a_backfill_in_any_order_is_the_same(
+    trained: Settings, newest: Cutoff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[Cutoff], bool]] = []
+
+    def drop(settings: Settings, wanted: Sequence[Cutoff], *, is_training: bool) -> list[date]:
+        asked.append((list(wanted), is_training))
+        return drop_past_cutoffs(settings, wanted, is_training=is_training)
+
+    monkeypatch.setattr(dbt, "drop_past_cutoffs", drop)
     # The newest day has been scored before; then it comes before the older one, then after it.
     score(trained, newest.shift(-1))
     backwards = answer(trained)
     assert backwards[1]["cutoff_date"].nunique() == 2
     score(trained, newest)
     assert_same(answer(trained), backwards)
+    # Each run asks what has fallen behind; what the training built stays until the next.
+    assert asked == [([newest.shift(-1)], False), ([newest], False)]
+    days = query_warehouse(trained, "SELECT DISTINCT cutoff_date FROM as_of.customer_spine")
+    assert {day for (day,) in days} > {newest.day, newest.shift(-1).day}
 
 
 def test_a_gate_that_fails_leaves_the_last_publication(trained: Settings, newest: Cutoff) -> None:
