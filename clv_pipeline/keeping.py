@@ -18,6 +18,7 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import has_table, open_warehouse, quote_identifier
 
 PREDICTIONS = ("scores", "customer_predictions")
+_STANDING, _HISTORY = ("scores", "customer_standing"), ("clv", "customer_clv_history")
 # A cutoff's first table and its last; one that is being built may be in the first alone.
 _SAYING_WHAT_IS_HELD = (("as_of", "customer_spine"), ("features", "customer_features"))
 # Where rows of a cutoff can be made again.
@@ -61,7 +62,7 @@ def drop_past_cutoffs(
     """Drop what as-of tables and features hold of cutoffs that are not needed any more.
 
     Those are scored ones that are not kept (`is_kept`), and before a training builds its own
-    cutoffs all others that were never scored.
+    cutoffs all others that were never scored. What history still has to take in stays.
 
     Parameters
     ----------
@@ -87,6 +88,7 @@ def drop_past_cutoffs(
         past = held - kept_nights(connection, settings) - {cutoff.day for cutoff in wanted}
         if not is_training:
             past &= _scored(connection)
+        past -= _missing_in_history(connection)
         dropped = sorted(past)
         if dropped:
             _drop(connection, dropped)
@@ -112,6 +114,17 @@ def _scored(connection: duckdb.DuckDBPyConnection, condition: str = "TRUE") -> s
     if not has_table(connection, *PREDICTIONS):
         return set()
     return set(_days_of(connection, ".".join(PREDICTIONS), condition))
+
+
+def _missing_in_history(connection: duckdb.DuckDBPyConnection) -> set[date]:
+    """Return the cutoffs whose run told where customers stand, and broke off before history."""
+    if not (has_table(connection, *_STANDING) and has_table(connection, *_HISTORY)):
+        return set()
+    scored, held = (
+        f"SELECT DISTINCT cutoff_date, run_id FROM {'.'.join(table)}"
+        for table in (_STANDING, _HISTORY)
+    )
+    return {row[0] for row in connection.execute(f"{scored} EXCEPT {held}").fetchall()}
 
 
 def _days_of(

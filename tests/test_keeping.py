@@ -98,6 +98,25 @@ def test_nights_fall_behind_and_a_training_takes_the_place_of_the_last(
     assert drop_past_cutoffs(settings, wanted, is_training=is_training) == []
 
 
+def test_a_night_that_history_has_not_taken_in_stays(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(features={"keep_nights": 2})
+    nights = [date(2024, 3, day) for day in range(1, 7)]
+    fill(settings, built=set(nights), scored=set(nights))
+    standing = pd.DataFrame({"cutoff_date": nights, "run_id": "night"})
+    # The second was scored once more, and its run broke off; the third has never got so far.
+    again = standing["cutoff_date"] == nights[1]
+    with open_warehouse(settings) as connection:
+        connection.execute("CREATE SCHEMA clv")
+        rows = standing.assign(run_id=standing["run_id"].mask(again, "again"))
+        replace_rows(connection, "scores.customer_standing", rows)
+        history = standing[standing["cutoff_date"] != nights[2]]
+        replace_rows(connection, "clv.customer_clv_history", history)
+    dropped = drop_past_cutoffs(settings, [Cutoff(date(2024, 3, 7))], is_training=False)
+    assert dropped == [nights[0], nights[3]]
+
+
 def test_a_first_run_has_nothing_to_drop(settings: Settings) -> None:
     with open_warehouse(settings):
         pass
