@@ -18,7 +18,8 @@ from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import has_table, open_warehouse, quote_identifier
 
 PREDICTIONS = ("scores", "customer_predictions")
-_STANDING, _HISTORY = ("scores", "customer_standing"), ("clv", "customer_clv_history")
+HISTORY = ("clv", "customer_clv_history")
+_STANDING = ("scores", "customer_standing")
 # A cutoff's first table and its last; one that is being built may be in the first alone.
 _SAYING_WHAT_IS_HELD = (("as_of", "customer_spine"), ("features", "customer_features"))
 # Where rows of a cutoff can be made again.
@@ -118,11 +119,11 @@ def _scored(connection: duckdb.DuckDBPyConnection, condition: str = "TRUE") -> s
 
 def _missing_in_history(connection: duckdb.DuckDBPyConnection) -> set[date]:
     """Return the cutoffs whose run told where customers stand, and broke off before history."""
-    if not (has_table(connection, *_STANDING) and has_table(connection, *_HISTORY)):
+    if not (has_table(connection, *_STANDING) and has_table(connection, *HISTORY)):
         return set()
     scored, held = (
         f"SELECT DISTINCT cutoff_date, run_id FROM {'.'.join(table)}"
-        for table in (_STANDING, _HISTORY)
+        for table in (_STANDING, HISTORY)
     )
     return {row[0] for row in connection.execute(f"{scored} EXCEPT {held}").fetchall()}
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clv_pipeline.keeping import is_kept
+from clv_pipeline.keeping import HISTORY, is_kept
 from clv_pipeline.settings import Settings
 from clv_pipeline.timeline import Cutoff
 from clv_pipeline.warehouse import export_tables, list_tables
 
-PUBLISHED_SCHEMA = "clv"
-HISTORY = "customer_clv_history"
+PUBLISHED_SCHEMA, _HISTORY_TABLE = HISTORY
 
 
 class PublicationRefusedError(RuntimeError):
@@ -84,9 +83,9 @@ def publish(
 
 def is_published_row(settings: Settings, table: str) -> str:
     """Return SQL that says whether a row of a mart is published."""
-    if table != HISTORY:
+    if table != _HISTORY_TABLE:
         return "TRUE"
-    return is_published_cutoff(settings, f"{PUBLISHED_SCHEMA}.{HISTORY}")
+    return is_published_cutoff(settings, ".".join(HISTORY))
 
 
 def is_published_cutoff(settings: Settings, source: str) -> str:
