@@ -196,8 +196,9 @@ def stand(settings: Settings, cutoff: Cutoff, tell: Callable[[str], object] | No
     from clv_pipeline.decisions.shop import read_shop, stand_in_batches
     from clv_pipeline.features.registry import load_features
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import PREDICTIONS
+    from clv_pipeline.scoring import FEATURES, PREDICTIONS
 
+    _count_rows(settings, FEATURES, cutoff)
     count = _count_rows(settings, PREDICTIONS, cutoff) // len(settings.value.horizons)
     with open_warehouse(settings, read_only=True) as connection:
         shop = read_shop(connection, settings, cutoff)
@@ -226,8 +227,10 @@ def total(settings: Settings, cutoff: Cutoff) -> pd.DataFrame:
     """Add the values of a cutoff up by segment and country, and keep it in ``scores``."""
     from clv_pipeline.evaluation.groups import GROUP_KINDS, PRIOR_SPREAD
     from clv_pipeline.models import store
-    from clv_pipeline.scoring import PREDICTIONS, sum_groups
+    from clv_pipeline.scoring import FEATURES, PREDICTIONS, sum_groups
 
+    # Without features, which fall behind before predictions do, nobody would have a country.
+    _count_rows(settings, FEATURES, cutoff)
     _count_rows(settings, PREDICTIONS, cutoff)
     parts: list[pd.DataFrame] = []
     with open_warehouse(settings) as connection:
@@ -276,7 +279,9 @@ def explain_drivers(settings: Settings, cutoff: Cutoff) -> tuple[pd.DataFrame, p
     from clv_pipeline.decisions.drivers import describe_drivers
     from clv_pipeline.features.registry import load_features
     from clv_pipeline.models import store
+    from clv_pipeline.scoring import FEATURES
 
+    _count_rows(settings, FEATURES, cutoff)
     predictions = _read_cutoff(settings, "scores.customer_predictions", cutoff)
     standing = _read_cutoff(settings, "scores.customer_standing", cutoff)
     features = _read_cutoff(settings, "features.customer_features", cutoff)

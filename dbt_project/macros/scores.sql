@@ -1,6 +1,6 @@
-{# Before scored cutoffs are written: drop those of this run, and those that were scored again or
-   whose scores are gone; and the columns of horizons that are no longer asked for. Same
-   transaction. #}
+{# Before scored cutoffs are written: drop those of this run (unless as-of tables hold nothing of
+   them any more, so that they could not be written again), and those that were scored again or whose
+   scores are gone; and the columns of horizons that are no longer asked for. Same transaction. #}
 {% macro forget_changed_scores() -%}
     {% if is_incremental() -%}
         {%- for column in adapter.get_columns_in_relation(this) %}
@@ -10,7 +10,10 @@
         {%- endfor %}
         delete from {{ this }}
         where
-            {{ of_this_run('cutoff_date') }}
+            (
+                {{ of_this_run('cutoff_date') }}
+                and cutoff_date in (select cutoff_date from {{ ref('customer_history') }})
+            )
             or not exists (
                 select 1
                 from (

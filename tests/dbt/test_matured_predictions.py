@@ -214,6 +214,7 @@ def test_cohorts_and_history_stay_when_as_of_tables_have_dropped_the_cutoff(
     assert review(settings, EARLY).empty  # nothing has matured
     with open_warehouse(settings) as connection:
         connection.execute("DELETE FROM as_of.customer_history")
+    assert review(settings, EARLY).empty  # the same day once more
 
     months = transactions().groupby("user_id")["ts"].min().dt.strftime("%Y-%m")
     for options in ([], ["--full-refresh"]):

@@ -25,6 +25,7 @@ from clv_pipeline.orchestration.running import NoCutoffError, RunFailedError
 from clv_pipeline.reuse import forget_steps
 from clv_pipeline.settings import Settings, load_settings
 from clv_pipeline.timeline import Cutoff
+from clv_pipeline.warehouse import open_warehouse
 from data_quality import gates
 from tests.orchestration.support import (
     CLV,
@@ -189,6 +190,19 @@ def test_predictions_that_no_gate_has_seen_are_not_published(
     refusal = serving.find_refusal(trained, newest)
     assert refusal is not None
     assert "after their gate last ran" in refusal
+
+
+@pytest.mark.parametrize("step", [serving.stand, serving.total, serving.explain_drivers])
+def test_a_step_by_hand_is_refused_where_features_have_fallen_behind(
+    trained: Settings, newest: Cutoff, step: Callable[[Settings, Cutoff], Any]
+) -> None:
+    tables = ("customer_standing", "clv_totals", "feature_effects")
+    before = [query_warehouse(trained, f"SELECT * FROM scores.{name}") for name in tables]
+    with open_warehouse(trained) as connection:
+        connection.execute("DELETE FROM features.customer_features")
+    with pytest.raises(serving.ServingError, match=r"features .* no customer .* daily_scoring"):
+        step(trained, newest)
+    assert [query_warehouse(trained, f"SELECT * FROM scores.{name}") for name in tables] == before
 
 
 def test_two_runs_at_once_are_not_possible(trained: Settings, newest: Cutoff) -> None:
