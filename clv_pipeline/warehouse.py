@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from clv_pipeline import spilling
 from clv_pipeline.settings import Settings
+from clv_pipeline.sharing import explain_refusal, take_turn
 
 # Written by an older storage version so that readers with DuckDB 1.5 can open the publication.
 PUBLISHED_STORAGE_VERSION = "v1.5.0"
@@ -66,23 +67,27 @@ def open_warehouse(
         lack = spilling.explain_lack_of_space(settings)
         if lack is not None:
             raise WarehouseError(lack)
-    try:
-        connection = duckdb.connect(str(path), read_only=read_only, config=duckdb_config(settings))
-    except duckdb.Error as error:
-        raise WarehouseError(_explain_open_failure(path, error)) from error
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        # Given with the file's name, as the others are, this one has no effect in DuckDB 2.0.
-        connection.execute(f"SET max_temp_directory_size = '{spilling.spill_limit(settings)}'")
-        if not read_only:
-            for schema in SCHEMAS:
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        if most_bytes < settings.engine.memory_bytes():
-            # Not before: all connections of a process are opened with the same configuration.
-            connection.execute(f"SET memory_limit = '{most_bytes:.0f}B'")
-        yield connection
-    finally:
-        connection.close()
+    with take_turn(path, read_only=read_only):
+        try:
+            connection = duckdb.connect(
+                str(path), read_only=read_only, config=duckdb_config(settings)
+            )
+        except duckdb.Error as error:
+            raise WarehouseError(explain_refusal(path, error)) from error
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            # Given with the file's name, as the others are, this one has no effect in DuckDB 2.0.
+            limit = spilling.spill_limit(settings)
+            connection.execute(f"SET max_temp_directory_size = '{limit}'")
+            if not read_only:
+                for schema in SCHEMAS:
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            if most_bytes < settings.engine.memory_bytes():
+                # Not before: all connections of a process are opened with the same configuration.
+                connection.execute(f"SET memory_limit = '{most_bytes:.0f}B'")
+            yield connection
+        finally:
+            connection.close()
 
 
 @contextmanager
@@ -385,16 +390,3 @@ def export_tables(
 def _sync_to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _explain_open_failure(path: Path, error: Exception) -> str:
-    text = str(error)
-    if "lock" in text.lower():
-        return (
-            f"{path} is open in another program, so it can't be written now. Close that program "
-            "(analysts read published/clv.duckdb instead), then run again."
-        )
-    return (
-        f"{path} can't be opened: {text.splitlines()[0]} If the file is damaged, move it away and "
-        "run again: everything in it is rebuilt from the raw files."
-    )

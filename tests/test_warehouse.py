@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ from clv_pipeline.warehouse import (
     open_published,
     open_warehouse,
     read_frame,
+    read_row,
     replace_rows,
     write_atomically,
 )
@@ -133,3 +136,35 @@ def test_dbt_s_connection_is_guarded_alike(settings: Settings) -> None:
     variable = "CLV_DBT_DISABLED_OPTIMIZERS"
     assert variable in options["disabled_optimizers"]
     assert dbt_environment(settings)[variable] == DISABLED_OPTIMIZERS
+
+
+def test_threads_that_read_and_write_take_turns(settings: Settings) -> None:
+    with open_warehouse(settings) as connection:
+        connection.execute("CREATE TABLE ops.counted AS SELECT 0 AS n")
+
+    def look(number: int) -> int:
+        # As sensors and schedules do, in threads of one process.
+        with open_warehouse(settings, read_only=number % 3 > 0) as connection:
+            time.sleep(0.005)
+            if number % 3 == 0:
+                connection.execute("UPDATE ops.counted SET n = n + 1")
+            return int(read_row(connection, "SELECT n FROM ops.counted")[0])
+
+    # Writers of one process may be at it at once; here one after the other, so that none conflict.
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(look, number) for number in range(1, 30) if number % 3 > 0]
+        for number in range(0, 30, 3):
+            look(number)
+        assert all(0 <= reader.result() <= 10 for reader in readers)
+    assert look(1) == 10
+
+
+def test_a_thread_does_not_wait_for_itself(settings: Settings) -> None:
+    began = time.monotonic()
+    with (
+        open_warehouse(settings),
+        pytest.raises(WarehouseError, match="different configuration"),
+        open_warehouse(settings, read_only=True),
+    ):
+        pass
+    assert time.monotonic() - began < 30
