@@ -20,6 +20,7 @@ from benchmarks.comparing import Pair
 from clv_pipeline.dbt_project import dbt_variables, packaged_dbt_project
 from clv_pipeline.drawing import NOBODY_DRAWN, Draw
 from clv_pipeline.engines import lake
+from clv_pipeline.engines.building import drop_past_cutoffs
 from clv_pipeline.engines.counting import count_histories
 from clv_pipeline.engines.learning import LearningRows
 from clv_pipeline.engines.session import open_spark, spark_config
@@ -347,3 +348,26 @@ def test_a_drawn_share_is_the_same_customers(homes: tuple[Settings, Settings]) -
                 assert pair.differences(table) == {}, table
     finally:
         pair.close()
+
+
+def test_cutoffs_that_fell_behind_are_dropped_and_built_again(
+    homes: tuple[Settings, Settings],
+) -> None:
+    stages = ("as_of", "features")
+    kept = Cutoff(CUTOFFS[-1])
+    for settings in homes:
+        build(settings, CUTOFFS, *(STAGES[stage] for stage in stages))
+        assert drop_past_cutoffs(settings, [kept], is_training=True) == CUTOFFS[:-1]
+    for again in (False, True):
+        if again:
+            for settings in homes:
+                build(settings, CUTOFFS[:1], *(STAGES[stage] for stage in stages))
+        pair = Pair(*(home.paths.warehouse for home in homes))
+        try:
+            days = "SELECT DISTINCT cutoff_date FROM theirs.as_of.customer_spine"
+            assert pair.count(f"FROM ({days})") == 1 + again
+            # What is written anew in every run holds that run's cutoffs, until the next one.
+            for table in (*(t for t in TABLES if t.startswith("as_of.")), lake.FEATURES):
+                assert pair.differences(table) == {}, table
+        finally:
+            pair.close()
