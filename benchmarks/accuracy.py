@@ -31,6 +31,7 @@ from clv_pipeline.models.history import HistoryModel
 from clv_pipeline.models.panel import Floats, Panel
 from clv_pipeline.models.season_index import NO_SEASON
 from clv_pipeline.models.seasons import Levels
+from clv_pipeline.models.tilting import Tilt
 from clv_pipeline.planning import learned_horizons, plan_horizon, required_cutoffs
 from clv_pipeline.settings import Settings, build_settings
 from clv_pipeline.timeline import Cutoff, training_cutoffs
@@ -164,7 +165,7 @@ class _Case:
         yield "ensemble", *self.answer(model)
         fitted = model.fitted_[self.learned[0]]
         served = fitted.model_
-        blend = served.value_blend_
+        blend, tilt = served.value_blend_, served.tilt_
         names = {
             "btyd_seasonal": "the same, season-adjusted",
             "hurdle": "XGBoost hurdle",
@@ -174,6 +175,9 @@ class _Case:
         for part, name in names.items():
             served.serve(part)
             yield name, self.answer(model)[0], None
+        served.tilt_, served.value_blend_ = Tilt.none(), blend
+        yield "- without the tilt towards likelier orders", self.answer(model)[0], None
+        served.tilt_ = tilt
         everyone = ClusterBlend.from_dict({**blend.to_dict(), "by_cluster": []})
         few = ClusterBlend.from_dict({**blend.to_dict(), "giants": None})
         blends = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -41,6 +41,7 @@ from clv_pipeline.models.intervals import (
 from clv_pipeline.models.panel import Floats, Matrix, Target
 from clv_pipeline.models.sampling import stratify
 from clv_pipeline.models.seasons import Levels, shift_chance
+from clv_pipeline.models.tilting import Tilt
 from clv_pipeline.timeline import Cutoff
 
 # From fitted clusters to training rows that an engine keeps, for as long as they are asked for.
@@ -161,18 +162,23 @@ class LevelZero:
     def predict(self, X: Matrix) -> Experts:
         """Return what each expert says of the rows."""
         seen = self._inputs(X)
-        chance = self.hurdle_.predict_probability(seen)
+        probability = self.chances(seen)
         count = self.orders_.predict(seen)
         value = {
-            "hurdle": chance * self.hurdle_.predict_amount(seen),
+            "hurdle": probability["hurdle"] * self.hurdle_.predict_amount(seen),
             "tweedie": self.tweedie_.predict(seen),
             "poisson": count * self.spend_.predict(seen),
         }
-        probability, orders = {"hurdle": chance}, {"poisson": count}
+        orders = {"poisson": count}
         if FORECAST[0] in X:
-            value["btyd"], probability["btyd"], orders["btyd"] = map(X.column, FORECAST)
+            value["btyd"], _, orders["btyd"] = map(X.column, FORECAST)
         amounts, cluster = self.quantiles_.predict(seen), self.clusters_.predict(X)
         return Experts(X.cutoff_date, value, probability, orders, amounts, cluster)
+
+    def chances(self, seen: Matrix) -> dict[str, Floats]:
+        """Return each expert's chance of an order, of rows that hold their clusters' columns."""
+        found = {"hurdle": self.hurdle_.predict_probability(seen)}
+        return found | ({"btyd": seen.column(FORECAST[1])} if FORECAST[1] in seen else {})
 
     def _inputs(self, X: Matrix) -> Matrix:
         return X.with_columns(self.clusters_.columns(X))
@@ -221,6 +227,8 @@ class HorizonModel:
         Experts refitted on every training row.
     value_blend_, probability_blend_, orders_blend_
         Learned on rows that their experts had not seen; the first by cluster.
+    tilt_
+        What the blended value is multiplied by for the chance of an order.
     levels_
         Of past windows, from which the level of the window ahead is forecast.
     has_value_level_
@@ -271,6 +279,8 @@ class HorizonModel:
             {name: shift_chance(p, season.chance) for name, p in unseen.probability.items()},
             unseen_target.has_purchase.astype(np.float64),
         )
+        blended = self.value_blend_.predict(unseen.value, unseen.cluster)
+        self.tilt_ = Tilt().fit(blended, self._chance(unseen.probability))
         orders = unseen_target.orders * np.exp(-season.orders)
         self.orders_blend_ = Blend().fit(unseen.orders, orders)
         answer, actual = self._means(unseen), unseen_target.value
@@ -291,6 +301,7 @@ class HorizonModel:
         """Let one expert's value serve instead of the blend; ``btyd`` as it is, without a level."""
         self.has_value_level_ = name != "btyd"
         self.value_blend_ = ClusterBlend.given({name.removesuffix(SEASONAL): 1.0})
+        self.tilt_ = Tilt.none()
 
     def value_factor(self, cutoff_date: NDArray[np.datetime64]) -> Floats:
         """Return what the blended value is multiplied by at each row's cutoff."""
@@ -327,13 +338,25 @@ class HorizonModel:
         found |= dict(zip(("p10", "p50", "p90"), self.bounds_.predict(*known).T, strict=True))
         return found | dict(zip(INTERVALS, self.intervals_.predict(*known).T, strict=True))
 
+    def blend(
+        self,
+        value: Mapping[str, Floats],
+        probability: Mapping[str, Floats],
+        cluster: NDArray[np.int64],
+    ) -> Floats:
+        """Return what the experts' values come to, free of season."""
+        blended = self.value_blend_.predict(value, cluster)
+        return blended * self.tilt_.factor(blended, self._chance(probability))
+
+    def _chance(self, probability: Mapping[str, Floats]) -> Floats:
+        return np.clip(self.probability_blend_.predict(probability), 0.0, 1.0)
+
     def _means(self, experts: Experts) -> dict[str, Floats]:
         _, orders, chance = self.levels_.forecast_rows(experts.cutoff_date)
-        probability = np.clip(self.probability_blend_.predict(experts.probability), 0.0, 1.0)
+        value = self.blend(experts.value, experts.probability, experts.cluster)
         return {
-            "value": self.value_blend_.predict(experts.value, experts.cluster)
-            * self.value_factor(experts.cutoff_date),
-            "probability": shift_chance(probability, chance),
+            "value": value * self.value_factor(experts.cutoff_date),
+            "probability": shift_chance(self._chance(experts.probability), chance),
             "orders": self.orders_blend_.predict(experts.orders) * np.exp(orders),
         }
 
@@ -346,6 +369,7 @@ class HorizonModel:
         document = {
             "options": vars(self.options),
             "value": self.value_blend_.to_dict(),
+            "tilt": self.tilt_.to_dict(),
             "probability": self.probability_blend_.weights_,
             "orders": self.orders_blend_.weights_,
             "bounds": self.bounds_.to_dict(),
@@ -362,6 +386,8 @@ class HorizonModel:
         document = load_json(files["model.json"])
         model = cls(FitOptions(**document["options"]))
         model.value_blend_ = ClusterBlend.from_dict(document["value"])
+        # Models of before there was a tilt go on as they are.
+        model.tilt_ = Tilt.from_dict(document["tilt"]) if "tilt" in document else Tilt.none()
         model.probability_blend_ = Blend.given(document["probability"])
         model.orders_blend_ = Blend.given(document["orders"])
         model.bounds_ = ConformalBounds.from_dict(document["bounds"])

@@ -9,8 +9,8 @@ arithmetic: links, products, the blend, the bridge to a longer horizon (``attrib
   from.
 - Buy-till-you-die: exact Shapley values over order days, silence, tenure and spend, each swapped
   against the reference customer (``swapping``).
-- What comes after the experts (order of horizons, discount, totals) is passed on twice: the shop's
-  ratio scales base and effects alike, each customer's remainder is spread by the effects' size.
+- What comes after the experts (tilt, order of horizons, discount, totals) is passed on twice: the
+  shop's ratio scales base and effects alike, each customer's remainder is spread by effects' size.
 - A rate of orders times their mean value: Shapley values as for buy-till-you-die.
 - A model of no known form: TreeSHAP of trees that stand in for it (``surrogate``), which say how
   well they do.
@@ -230,8 +230,7 @@ class Explainer:
         if FORECAST[0] in X and history is not None:
             games = HistoryGames(history.for_horizon(horizon), swapped)
             experts["btyd"] = swapped.explain(games.value, CONCEPTS)
-            share = _sizes_as_shares(experts["btyd"].effects)
-            shares |= dict.fromkeys(FORECAST, share)
+            shares |= dict.fromkeys(FORECAST, _sizes_as_shares(experts["btyd"].effects))
         starts = _Starts(swapped, games)
         experts["hurdle"] = self._hurdle(level_zero.hurdle_, seen, shares, starts)
         experts["tweedie"] = self._mean(level_zero.tweedie_, seen, shares)
@@ -241,7 +240,8 @@ class Explainer:
         blend = fitted.model_.value_blend_
         said = {name: parts.total for name, parts in experts.items()}
         cluster = level_zero.clusters_.predict(X)
-        weights, total = blend.row_weights(said, cluster), blend.predict(said, cluster)
+        total = fitted.model_.blend(said, level_zero.chances(seen), cluster)
+        weights = blend.row_weights(said, cluster)
         found = mix(experts, weights, blend.weights_, total, _sizes_as_shares)
         # The rows are of one cutoff, so the season is one factor.
         season = fitted.model_.value_factor(X.cutoff_date)
