@@ -132,6 +132,7 @@ class _Case:
             training, blend = newest, before
         work = bench(panel, options, histories)
         model.fitted_[horizon] = FittedHorizon(options).fit(work, training, blend)
+        model.fitted_[horizon].tilt_to(self.rows, model.history_)
         if is_extended and model.history_ is not None:
             model.bridged_[self.horizon] = horizon
         return model

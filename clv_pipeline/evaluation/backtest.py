@@ -167,6 +167,7 @@ def run_fold(
     seen, seen_target = bench.panel.matrix(fold.horizon_days, fold.training)
     X, train = bench.matrix(rows, known), bench.matrix(seen, known)
     experts = fitted.model_.level_zero_.predict(X)
+    fitted.model_.tilt_to(experts)
     answer = fitted.model_.combine(experts)
     value, probability = fitted.model_.parts(experts), dict(experts.probability)
     value[ENSEMBLE], probability[ENSEMBLE] = answer["value"], answer["probability"]

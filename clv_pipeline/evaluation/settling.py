@@ -121,6 +121,7 @@ def _fit_horizon(
     if fitted.uses_history_ and model.history_ is None:
         why = bench.histories.failures.get(as_of)
         raise TrainingRefused(f"Training refused: no purchase history at {as_of}: {why}")
+    fitted.tilt_to(panel.features_at(as_of), model.history_)
     model.fitted_[horizon] = fitted
     name, reason = ENSEMBLE, "The ensemble serves; no past cutoff could be held out to judge it."
     if found:

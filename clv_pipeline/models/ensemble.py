@@ -46,6 +46,7 @@ from clv_pipeline.timeline import Cutoff
 
 # From fitted clusters to training rows that an engine keeps, for as long as they are asked for.
 Gather = Callable[[BehaviourClusters], AbstractContextManager[Elsewhere]]
+Named = Mapping[str, Floats]
 # Ends the name of an expert whose value follows the forecast level.
 SEASONAL = "_seasonal"
 
@@ -279,8 +280,8 @@ class HorizonModel:
             {name: shift_chance(p, season.chance) for name, p in unseen.probability.items()},
             unseen_target.has_purchase.astype(np.float64),
         )
-        blended = self.value_blend_.predict(unseen.value, unseen.cluster)
-        self.tilt_ = Tilt().fit(blended, self._chance(unseen.probability))
+        self.tilt_ = Tilt()
+        self.tilt_to(unseen)
         orders = unseen_target.orders * np.exp(-season.orders)
         self.orders_blend_ = Blend().fit(unseen.orders, orders)
         answer, actual = self._means(unseen), unseen_target.value
@@ -302,6 +303,11 @@ class HorizonModel:
         self.has_value_level_ = name != "btyd"
         self.value_blend_ = ClusterBlend.given({name.removesuffix(SEASONAL): 1.0})
         self.tilt_ = Tilt.none()
+
+    def tilt_to(self, experts: Experts) -> None:
+        """Learn the usual chance at each value of those who are asked about."""
+        blended = self.value_blend_.predict(experts.value, experts.cluster)
+        self.tilt_ = Tilt(self.tilt_.power).fit(blended, self._chance(experts.probability))
 
     def value_factor(self, cutoff_date: NDArray[np.datetime64]) -> Floats:
         """Return what the blended value is multiplied by at each row's cutoff."""
@@ -338,17 +344,12 @@ class HorizonModel:
         found |= dict(zip(("p10", "p50", "p90"), self.bounds_.predict(*known).T, strict=True))
         return found | dict(zip(INTERVALS, self.intervals_.predict(*known).T, strict=True))
 
-    def blend(
-        self,
-        value: Mapping[str, Floats],
-        probability: Mapping[str, Floats],
-        cluster: NDArray[np.int64],
-    ) -> Floats:
+    def blend(self, value: Named, probability: Named, cluster: NDArray[np.int64]) -> Floats:
         """Return what the experts' values come to, free of season."""
         blended = self.value_blend_.predict(value, cluster)
         return blended * self.tilt_.factor(blended, self._chance(probability))
 
-    def _chance(self, probability: Mapping[str, Floats]) -> Floats:
+    def _chance(self, probability: Named) -> Floats:
         return np.clip(self.probability_blend_.predict(probability), 0.0, 1.0)
 
     def _means(self, experts: Experts) -> dict[str, Floats]:

@@ -266,6 +266,11 @@ class FittedHorizon:
         )
         return self
 
+    def tilt_to(self, rows: pd.DataFrame, history: HistoryModel | None) -> None:
+        """Learn the usual chance at each value from raw rows of the cutoff that is asked about."""
+        few = rows.iloc[:: 1 + len(rows) // MOST_KEPT_ROWS]
+        self.model_.tilt_to(self.model_.level_zero_.predict(self.matrix(few, history)))
+
     def _ask(
         self,
         bench: Workbench,
