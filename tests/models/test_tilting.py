@@ -67,3 +67,13 @@ def test_no_value_becomes_strange_and_saving_changes_nothing(seed, n):
     assert (found <= MOST + 1e-12).all()
     again = Tilt.from_dict(json.loads(json.dumps(tilt.to_dict())))
     np.testing.assert_array_equal(again.factor(value, chance), found)
+
+
+def test_the_usual_chance_is_that_of_those_who_are_asked_about():
+    value, chance, _ = shop()
+    aged = chance * np.where(chance < 0.5, 0.6, 0.8)
+    before = Tilt().fit(value, chance)
+    # What each is worth has not changed, so neither has the total: the usual chance has.
+    assert (value * before.factor(value, aged)).sum() < 0.97 * value.sum()
+    again = Tilt().fit(value, aged)
+    np.testing.assert_allclose((value * again.factor(value, aged)).sum(), value.sum(), rtol=0.02)
