@@ -75,7 +75,7 @@ def _equal(blend: ClusterBlend, names: Collection[str]) -> ClusterBlend:
     return other
 
 
-class _Case:
+class Case:
     """One shop, one cutoff, one horizon, and what came to pass."""
 
     def __init__(self, shop: str, day: str, horizon: int) -> None:
@@ -236,7 +236,7 @@ def run(cases: tuple[tuple[str, str, int], ...], *, with_ablations: bool = True)
     for shop, day, horizon in cases:
         start = time.perf_counter()
         try:
-            case = _Case(shop, day, horizon)
+            case = Case(shop, day, horizon)
         except FileNotFoundError as missing:
             print(f"{shop} left out: {missing}", file=sys.stderr)
             continue

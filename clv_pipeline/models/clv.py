@@ -35,6 +35,9 @@ ENSEMBLE, HISTORY_ONLY, RATE_ONLY = "ensemble", "btyd", "rate_times_aov"
 BRIDGE = "ensemble_extended"
 # Log errors of a level that no past cutoff tells, and of extending one to a longer horizon.
 UNTESTED_SPREAD, BRIDGE_SPREAD = 0.25, 0.15
+# How much of an extended answer is the learned one, grown; the rest is buy-till-you-die's own
+# (``benchmarks.extending``).
+LEARNED_SHARE = 0.75
 
 
 class CLVModel:
@@ -137,9 +140,9 @@ class CLVModel:
     def _bridge(self, rows: pd.DataFrame, horizon: int, history: HistoryModel) -> dict[str, Floats]:
         """Extend what was learned over a shorter horizon, as buy-till-you-die says it goes on.
 
-        The mean of the buy-till-you-die value and of the shorter horizon's value times that
-        customer's ratio of buy-till-you-die values over the two horizons; likewise orders, and
-        the hazard of an order. Values follow the season of the longer window.
+        ``LEARNED_SHARE`` of the shorter horizon's value times that customer's ratio of
+        buy-till-you-die values over the two horizons, and for the rest the buy-till-you-die value;
+        likewise orders, and the hazard of an order. Values follow the season of the longer window.
         """
         shorter = self.bridged_[horizon]
         learned = self._answer(rows, shorter)
@@ -149,11 +152,12 @@ class CLVModel:
         season = model.season_factor(X.cutoff_date, horizon)
         grown = learned["value"] * _growth(near, far, "btyd_value")
         grown /= model.season_factor(X.cutoff_date, shorter)
-        value = 0.5 * (far["btyd_value"] + grown) * season
-        orders = 0.5 * (far["btyd_orders"] + learned["orders"] * _growth(near, far, "btyd_orders"))
+        value = _between(far["btyd_value"], grown) * season
+        more = learned["orders"] * _growth(near, far, "btyd_orders")
+        orders = _between(far["btyd_orders"], more)
         silent = np.log1p(-np.clip(learned["probability"], 0.0, 1 - 1e-9))
         later = -np.expm1(silent * _growth(near, far, "btyd_orders"))
-        probability = 0.5 * (far["btyd_probability"] + later)
+        probability = _between(far["btyd_probability"], later)
         return _with_bounds(value, probability, orders)
 
     def _without_labels(self, rows: pd.DataFrame, horizon: int) -> dict[str, Floats]:
@@ -228,6 +232,10 @@ class CLVModel:
         if document["has_clusters"]:
             model.clusters_ = BehaviourClusters.from_files(unnest("clusters", files))
         return model
+
+
+def _between(known: Floats, learned: Floats) -> Floats:
+    return (1 - LEARNED_SHARE) * known + LEARNED_SHARE * learned
 
 
 def _growth(near: dict[str, Floats], far: dict[str, Floats], name: str) -> Floats:

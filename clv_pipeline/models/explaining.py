@@ -33,7 +33,7 @@ from clv_pipeline.models.baselines import LinearModel, RateTimesValueModel, squa
 from clv_pipeline.models.boosters import LEAST_CHANCE, MOST_CHANCE, log_amount, log_count
 from clv_pipeline.models.boosting import BoostedMean, HurdleModel, SpendModel
 from clv_pipeline.models.clusters import BEHAVIOUR, BehaviourClusters
-from clv_pipeline.models.clv import CLVModel
+from clv_pipeline.models.clv import LEARNED_SHARE, CLVModel
 from clv_pipeline.models.fold import FittedHorizon
 from clv_pipeline.models.histories import history_matrix
 from clv_pipeline.models.history import FORECAST, HistoryModel
@@ -200,7 +200,7 @@ class Explainer:
     def _bridge(
         self, rows: pd.DataFrame, swapped: SwappedHistories, horizon: int, history: HistoryModel
     ) -> Parts:
-        """Half buy-till-you-die, half the shorter horizon's value times its growth."""
+        """Buy-till-you-die, and the shorter horizon's value times its growth."""
         shorter = self.model.bridged_[horizon]
         near, far = (HistoryGames(history.for_horizon(h), swapped) for h in (shorter, horizon))
 
@@ -215,9 +215,8 @@ class Explainer:
         near_season, season = (
             float(model.season_factor(days, h).sum()) or 1.0 for h in (shorter, horizon)
         )
-        return (swapped.explain(far.value, CONCEPTS) + grown.times(1 / near_season)).times(
-            0.5 * season
-        )
+        known = swapped.explain(far.value, CONCEPTS).times((1 - LEARNED_SHARE) * season)
+        return known + grown.times(LEARNED_SHARE * season / near_season)
 
     def _blend(self, rows: pd.DataFrame, swapped: SwappedHistories, fitted: FittedHorizon) -> Parts:
         horizon = fitted.options.horizon_days
