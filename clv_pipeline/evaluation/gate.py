@@ -126,6 +126,8 @@ def choose_serving(
 
     Where the ensemble is better beyond noise on one measure and worse on another, the two are
     weighed by the policy's ``worth``: a tenth of a bias is not made good by a thousandth of a rank.
+    Where a simpler model was far behind on one measure, it does not serve even though few windows
+    leave room for chance: what simplicity saves is not worth that risk.
 
     Parameters
     ----------
@@ -159,6 +161,8 @@ def choose_serving(
         if _is_clearly_beaten(backtests[ensemble], backtests[name], policy):
             continue
         found = seen.compare(backtests[ensemble], backtests[name], policy.measures)
+        if any(_points_of(c, policy) >= MOST_POINTS for c in found):
+            continue
         better = [c for c in found if c.verdict == "better"]
         worse = [c for c in found if c.verdict == "worse"]
         if not better or _points([*better, *worse], policy) <= 0:
@@ -212,9 +216,12 @@ def _is_clearly_beaten(
 
 
 def _points(comparisons: Sequence[Comparison], policy: Policy) -> float:
-    worth = dict(policy.worth)
-    points = [c.advantage / worth[c.measure] for c in comparisons]
+    points = [_points_of(c, policy) for c in comparisons]
     return sum(min(max(p, -MOST_POINTS), MOST_POINTS) for p in points)
+
+
+def _points_of(comparison: Comparison, policy: Policy) -> float:
+    return comparison.advantage / dict(policy.worth)[comparison.measure]
 
 
 def _without_comparison(days_newer: int, is_same_recipe: bool) -> Decision:

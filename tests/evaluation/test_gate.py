@@ -218,3 +218,17 @@ def test_a_champion_that_answers_another_question_goes() -> None:
     )
     assert decision.promote
     assert decision.reason == "The champion was trained for guilders, so the challenger serves."
+
+
+def test_a_simpler_model_that_was_far_behind_does_not_serve_though_chance_is_not_excluded():
+    # One customer of thousands makes the whole difference, so no bootstrap can exclude chance.
+    blend = forecasts(0.3)
+    value = blend.value.copy()
+    value[7] += 2 * blend.actual.sum()
+    backtests = {"rate": [replace(blend, value=value)], "ensemble": [blend]}
+    policy = Policy(measures=("normalized_gini", "rmse"))
+    found = {c.measure: c for c in compare([blend], backtests["rate"], policy)}
+    assert found["rmse"].verdict == "same"
+    assert found["rmse"].advantage > 0.06
+    complexity = {"rate": 1, "ensemble": 9}
+    assert choose_serving(backtests, complexity, "ensemble", policy)[0] == "ensemble"
