@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from clv_pipeline.ingest import fingerprints
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES
 from clv_pipeline.tables import EVALUATION_TABLES, OPS_TABLES, SCORE_TABLES, Column, Table
 
@@ -40,6 +41,8 @@ def _raw_tables() -> dict[str, Table]:
             columns.append(Column("attributes_json", "VARCHAR", "Further columns, as JSON."))
         columns.append(Column("_file_id", "BIGINT", "The file it came in, see ops.landed_files."))
         columns.append(Column("_row_number", "BIGINT", "Its row in that file, from 1."))
+        if contract.name == "transactions":
+            columns.append(Column(fingerprints.COLUMN, fingerprints.TYPE, fingerprints.DESCRIPTION))
         tables[contract.name] = Table(contract.description, tuple(columns))
     return tables
 

@@ -36,6 +36,7 @@ from clv_pipeline.dbt_yaml import SOURCES
 from clv_pipeline.engines.building import DUCKDB, finish_engine, prepare_engine, split_by_engine
 from clv_pipeline.engines.lake import drop_lake
 from clv_pipeline.engines.session import EngineError
+from clv_pipeline.ingest.fingerprints import prepare_fingerprints
 from clv_pipeline.reuse import STEPS, claim_step, forget_steps, note_step
 from clv_pipeline.settings import Settings
 from clv_pipeline.signals import prepare_holidays, prepare_texts
@@ -106,6 +107,7 @@ def prepare_sources(settings: Settings) -> None:
     with open_warehouse(settings) as connection:
         for schema, tables in SOURCES.items():
             create_tables(connection, schema, tables)
+        prepare_fingerprints(connection)
         prepare_holidays(connection)
         prepare_texts(connection, settings)
         connection.execute("CREATE TABLE IF NOT EXISTS ops.built_definition (definition VARCHAR)")

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import duckdb
 
+from clv_pipeline.ingest import fingerprints
 from clv_pipeline.ingest.contract import CONTRACTS, DUCKDB_TYPES, Contract
 from clv_pipeline.ingest.report import Totals
 from clv_pipeline.ingest.sources import Source
@@ -68,7 +69,10 @@ def raw_columns(contract: Contract) -> dict[str, str]:
     columns = {field.name: DUCKDB_TYPES[field.kind] for field in contract.fields}
     if contract.keeps_further_columns:
         columns["attributes_json"] = "VARCHAR"
-    return {**columns, "_file_id": "BIGINT", "_row_number": "BIGINT"}
+    columns |= {"_file_id": "BIGINT", "_row_number": "BIGINT"}
+    if contract.name == "transactions":
+        columns[fingerprints.COLUMN] = fingerprints.TYPE
+    return columns
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -82,6 +86,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         )
     kinds = {contract.name: raw_columns(contract) for contract in CONTRACTS.values()}
     add_missing_columns(connection, "raw", kinds)
+    fingerprints.prepare_fingerprints(connection)
     for statement in (_LANDED_FILES, _QUARANTINE, _WARNINGS):
         connection.execute(statement)
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import duckdb
 
-from clv_pipeline.ingest import lacking_rates, ledger
+from clv_pipeline.ingest import fingerprints, lacking_rates, ledger
 from clv_pipeline.ingest.contract import Contract
 from clv_pipeline.ingest.merges import refuse_cycle
 from clv_pipeline.ingest.report import LandingError, Notice, Totals, UnreadError
@@ -220,10 +220,14 @@ class Poster:
         count, total = read_row(connection, f"SELECT count(*), sum({amount}) FROM ({part})")
         names = [name for name in ledger.raw_columns(self._contract) if not name.startswith("_")]
         listed = ", ".join(map(quote_identifier, names))
+        targets, values = f"{listed}, _file_id, _row_number", f"{listed}, ?, _clv_row"
+        if self._contract.name == "transactions":
+            targets += f", {fingerprints.COLUMN}"
+            values += ", raw.fingerprint_order(transaction_id)"
         (count_kept,) = read_row(
             connection,
-            f"INSERT INTO {self._target} ({listed}, _file_id, _row_number) "
-            f"SELECT {listed}, ?, _clv_row FROM ({part}) WHERE _clv_reason IS NULL",
+            f"INSERT INTO {self._target} ({targets}) "
+            f"SELECT {values} FROM ({part}) WHERE _clv_reason IS NULL",
             [delivery.file_id],
         )
         rejected = 0

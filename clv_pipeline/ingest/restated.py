@@ -47,16 +47,15 @@ def count_restated_orders(
     count_rows, count_new = sum(counts.values()), sum(counts.get(one, 0) for one in file_ids)
     # A night's few orders are looked up in history once; a history's are grouped in parts.
     if count_new * 10 < count_rows:
-        # Ids are looked up in one column, and only then is anything else read.
         connection.execute(
-            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS SELECT rowid AS row FROM {_TARGET} "
-            f"WHERE transaction_id IN (SELECT transaction_id FROM {_TARGET} "
-            "WHERE list_contains(?::BIGINT[], _file_id))",
+            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS SELECT DISTINCT transaction_id "
+            f"FROM {_TARGET} WHERE list_contains(?::BIGINT[], _file_id)",
             [list(file_ids)],
         )
+        # Orders are looked up in one column, and only then is anything else read.
         connection.execute(
-            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS "
-            f"SELECT * FROM {_TARGET} WHERE rowid IN (SELECT row FROM {_NIGHT})"
+            f"CREATE OR REPLACE TEMPORARY TABLE {_NIGHT} AS SELECT * FROM {_TARGET} "
+            f"WHERE rowid IN (SELECT landed_row FROM raw.rows_of_orders('{_NIGHT}'))"
         )
         try:
             return _count(connection, file_ids, _query(grain, _NIGHT))

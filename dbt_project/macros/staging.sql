@@ -98,6 +98,7 @@
         "{{ make_change_log() }}",
         "{{ forget_consumed_changes() }}",
         "{{ find_changed_files() }}",
+        "{{ find_touched_rows() }}",
         "{{ find_touched_orders() }}",
         "{{ find_touched_lines() }}",
         "{{ find_lines_to_stage() }}",
@@ -139,18 +140,15 @@
     {%- endif %}
 {%- endmacro %}
 
-{% macro find_touched_orders() -%}
+{# Held lines that are touched whatever other lines of their order say. #}
+{% macro find_touched_rows() -%}
     {% if is_incremental() -%}
-        create or replace temporary table touched_orders as
-        select {{ order_key() }} as order_key
-        from {{ source('raw', 'transactions') }}
-        where _file_id in (select _file_id from changed_files)
-        union
-        select order_key
+        create or replace temporary table touched_rows as
+        select rowid as held_row
         from {{ this }}
         where _file_id in (select _file_id from changed_files)
         union
-        select held.order_key
+        select held.rowid as held_row
         from {{ this }} as held
         inner join (
             select
@@ -168,13 +166,43 @@
     {%- endif %}
 {%- endmacro %}
 
-{# In two steps: orders are looked up in one column, and only then is anything else read. #}
+{# Orders by their ids: a row without one is an order of its own, and touched or not by itself. #}
+{% macro find_touched_orders() -%}
+    {% if is_incremental() -%}
+        create or replace temporary table touched_orders as
+        select transaction_id
+        from {{ source('raw', 'transactions') }}
+        where
+            _file_id in (select _file_id from changed_files)
+            and transaction_id is not null
+        union
+        select transaction_id
+        from {{ this }}
+        where
+            rowid in (select held_row from touched_rows)
+            and transaction_id is not null
+    {%- endif %}
+{%- endmacro %}
+
+{# Orders are looked up where they landed, in the one column that is made for it; what landed and is
+   held has the same numbers here as there. #}
 {% macro find_touched_lines() -%}
     {% if is_incremental() -%}
-        create or replace temporary table touched_rows as
-        select rowid as held_row
-        from {{ this }}
-        where order_key in (select order_key from touched_orders);
+        create or replace temporary table touched_landed as
+        select _file_id, _row_number
+        from {{ source('raw', 'transactions') }}
+        where
+            rowid in (select landed_row from raw.rows_of_orders('touched_orders'))
+            and transaction_id in (select transaction_id from touched_orders);
+        insert into touched_rows
+        select rowid
+        from {{ this }} as held
+        where
+            exists (
+                select 1 from touched_landed as landed
+                where held._file_id = landed._file_id and held._row_number = landed._row_number
+            )
+            and rowid not in (select held_row from touched_rows);
         create or replace temporary table touched_lines as
         select distinct
             _file_id,

@@ -48,9 +48,10 @@ def test_sources_are_the_contracts() -> None:
     assert [table["name"] for table in raw["tables"]] == list(CONTRACTS)
     transactions = raw["tables"][0]
     assert transactions["config"]["freshness"]["error_after"] == {"count": 7, "period": "day"}
-    assert [column["name"] for column in transactions["columns"]][-2:] == [
+    assert [column["name"] for column in transactions["columns"]][-3:] == [
         "_file_id",
         "_row_number",
+        "_order_fingerprint",
     ]
 
 
