@@ -25,6 +25,8 @@ SCHEMAS = ("raw", "ops", "scores")
 # DuckDB 2.0 holds `sum(x) > 0` to be always false where x may be negative and a left join's right
 # side is known to be empty, as accounts that were merged are in most shops. Refunds are negative.
 DISABLED_OPTIMIZERS = "statistics_propagation"
+# DuckDB takes worker processes for somebody at a prompt, and would draw bars into their logs.
+_SESSION = "SET TimeZone = 'UTC'; SET enable_progress_bar = false"
 # DuckDB hands rows over in vectors of so many.
 _VECTOR_ROWS = 2_048
 
@@ -75,7 +77,7 @@ def open_warehouse(
         except duckdb.Error as error:
             raise WarehouseError(explain_refusal(path, error)) from error
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(_SESSION)
             # Given with the file's name, as the others are, this one has no effect in DuckDB 2.0.
             limit = spilling.spill_limit(settings)
             connection.execute(f"SET max_temp_directory_size = '{limit}'")
@@ -119,7 +121,7 @@ def open_database(
         config={"disabled_optimizers": DISABLED_OPTIMIZERS},
     )
     try:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(_SESSION)
         yield connection
     finally:
         connection.close()
@@ -282,7 +284,7 @@ def stream_frames(
     """
     cursor = connection.cursor()
     try:
-        cursor.execute("SET TimeZone = 'UTC'")
+        cursor.execute(_SESSION)
         answer = cursor.execute(query, list(parameters))
         while len(frame := answer.fetch_df_chunk(max(rows // _VECTOR_ROWS, 1))):
             yield frame
