@@ -1,8 +1,8 @@
-"""Orders are looked up in all that has landed by numbers of four bytes, and not by their ids.
+"""Orders are looked up in all that has landed by numbers of eight bytes, and not by their ids.
 
-A night's orders are few, and history is long: to read every id of it costs ten times what its
-fingerprints cost. A fingerprint only says where to look; ids decide. A row without one, from before
-there were any, is looked up by its id.
+A night's orders are few, and history is long: to read every id of it costs several times what its
+fingerprints cost. A fingerprint only says where to look; ids decide. Shorter ones would be shared
+by rows all over history, and to look there in vain costs more than they save.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import duckdb
 from clv_pipeline.warehouse import quote_literal
 
 COLUMN = "_order_fingerprint"
-TYPE = "INTEGER"
+TYPE = "BIGINT"
 DESCRIPTION = "Where orders are looked up: a hash of transaction_id; several orders can share one."
 
 _MACROS = f"""
 CREATE OR REPLACE MACRO raw.fingerprint_order(id) AS
-  CASE WHEN id IS NOT NULL THEN CAST(hash(id) >> 33 AS {TYPE}) END;
+  CASE WHEN id IS NOT NULL THEN CAST(hash(id) >> 1 AS {TYPE}) END;
 CREATE OR REPLACE MACRO raw.rows_of_orders(orders) AS TABLE
   SELECT rowid AS landed_row FROM raw.transactions
   WHERE {COLUMN} IN (SELECT raw.fingerprint_order(transaction_id) FROM query_table(orders))
@@ -30,7 +30,7 @@ _LONGEST = 64
 
 
 def prepare_fingerprints(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the SQL macros of fingerprints, and forget fingerprints that would differ today.
+    """Make the SQL macros of fingerprints, and fingerprints where there are none that hold.
 
     ``raw.fingerprint_order(id)`` is one id's; ``raw.rows_of_orders('table')`` yields, as
     ``landed_row``, the rowid of every row of ``raw.transactions`` that may be of an order in a
@@ -54,7 +54,7 @@ def prepare_fingerprints(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     if known == today:
         return
-    if known is not None:
-        connection.execute(f"ALTER TABLE raw.transactions DROP COLUMN {COLUMN}")
-        connection.execute(f"ALTER TABLE raw.transactions ADD COLUMN {COLUMN} {TYPE}")
+    connection.execute(
+        f"UPDATE raw.transactions SET {COLUMN} = raw.fingerprint_order(transaction_id)"
+    )
     connection.execute(f"COMMENT ON COLUMN raw.transactions.{COLUMN} IS {quote_literal(today)}")
